@@ -1,0 +1,5 @@
+"""`python -m nettool` is `nettool`."""
+
+from nettool.cli import main
+
+main()

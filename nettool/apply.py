@@ -1,0 +1,157 @@
+"""Carry out a plan: the one place that executes, verifies, records, and takes back what failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from nettool.errors import Interrupted, NettoolError, Refused, RollbackIncomplete
+from nettool.plan import Status, decide, inverse
+from nettool.processes import read_process
+from nettool.run import run
+from nettool.store.rundir import write_changes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import FrameType
+
+    from nettool.facts import Facts
+    from nettool.model import Sandbox
+    from nettool.plan import Plan, Step
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _StepFailed(Exception):  # noqa: N818 - it never leaves this module
+    """A step did not do what it should."""
+
+
+@dataclass(slots=True)
+class _Transaction:
+    """One run of a plan. `started` are the steps that may have changed the host."""
+
+    plan: Plan
+    read: Callable[[], Facts]
+    started: list[Step] = field(default_factory=list)
+    signal: int | None = None
+
+
+def apply(plan: Plan, read: Callable[[], Facts]) -> None:
+    """Run what is to do, verify by reading the host again, and record it.
+
+    On any failure, and on SIGINT, SIGTERM or SIGHUP, what ran is undone, last first. Raises
+    NettoolError when the host is as before, Interrupted after a signal, and RollbackIncomplete with
+    what is left.
+    """
+    transaction = _Transaction(plan, read)
+    restore = _catch_signals(transaction)
+    try:
+        _run_all(transaction)
+        _verify(plan, read())
+        write_changes(plan.changes, plan.dialect)
+    except (_StepFailed, OSError) as failure:
+        left = _roll_back(transaction)
+        raise _explain(transaction, str(failure), left) from failure
+    finally:
+        restore()
+
+
+def _run_all(transaction: _Transaction) -> None:
+    for step in transaction.plan.to_do:
+        if step.touches:
+            _check_identity(transaction.plan.sandboxes)
+        if transaction.signal is not None:
+            raise _StepFailed(f"signal {signal.Signals(transaction.signal).name}")
+        transaction.started.append(step)
+        _execute(step)
+    if transaction.signal is not None:
+        raise _StepFailed(f"signal {signal.Signals(transaction.signal).name}")
+
+
+def _execute(step: Step) -> None:
+    result = run(step.do.words())
+    if not result.ok:
+        said = result.stderr.strip() or result.stdout.strip() or "no message"
+        raise _StepFailed(f"`{' '.join(result.argv)}` ended with status {result.status}: {said}")
+
+
+def _check_identity(sandboxes: Iterable[Sandbox]) -> None:
+    """Make sure that each sandbox still is the one that was planned for.
+
+    A pid can be given to another process, and a name to another namespace, between two steps.
+    """
+    for sandbox in sandboxes:
+        if sandbox.pid is not None and sandbox.start_time is not None:
+            process = read_process(sandbox.pid)
+            inode, same_process = process.inode, process.start_time == sandbox.start_time
+        else:
+            inode, same_process = _inode(sandbox.path), True
+        if inode != sandbox.netns.inode or not same_process:
+            raise _StepFailed(
+                f"{sandbox.target} is no longer the sandbox that was planned for "
+                f"(net:[{sandbox.netns.inode}] then, net:[{inode}] now)"
+            )
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
+def _verify(plan: Plan, facts: Facts) -> None:
+    wrong = [d for d in plan.against(facts).decisions if d.status is not Status.ALREADY]
+    if wrong:
+        said = "; ".join(f"{d.step.makes.sentence()}: {d.found or 'not so'}" for d in wrong)
+        raise _StepFailed(f"the host does not show what was done: {said}")
+
+
+def _roll_back(transaction: _Transaction) -> list[str]:
+    """Take back what ran; return what could not be taken back.
+
+    A plan that was an inverse itself is taken back by the whole procedure that it inverted: what
+    went with another step has no step of its own here.
+    """
+    plan = transaction.plan
+    steps = plan.restores if plan.inverse else inverse(transaction.started)
+    failures: list[str] = []
+    for step in steps if transaction.started else ():
+        if decide(step, transaction.read()).status is not Status.TODO:
+            continue
+        result = run(step.do.words())
+        if not result.ok:
+            failures.append(f"`{' '.join(step.do.words())}`: {result.stderr.strip()}")
+    facts = transaction.read()
+    left = [step for step in steps if decide(step, facts).status is Status.TODO]
+    return (failures or [step.makes.sentence() for step in left]) if left else []
+
+
+def _explain(transaction: _Transaction, failure: str, left: list[str]) -> NettoolError:
+    what = f"cannot {transaction.plan.title}"
+    if left:
+        return RollbackIncomplete(
+            what, why=(failure, *left), host="NOT as before: what is above could not be taken back"
+        )
+    if transaction.signal is not None:
+        return Interrupted(what, signal=transaction.signal, why=(failure,))
+    host = "as before: what ran was taken back" if transaction.started else "unchanged"
+    error = NettoolError if transaction.started else Refused
+    return error(what, why=(failure,), host=host)
+
+
+def _catch_signals(transaction: _Transaction) -> Callable[[], None]:
+    """Note signals instead of dying of them; return what puts the former handlers back."""
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        transaction.signal = number
+
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return restore

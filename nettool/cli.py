@@ -1,0 +1,74 @@
+"""The command line: which verb is called, and the one place where errors become words and a status.
+
+A verb's module is imported only when the verb is called; the Typer application, which answers for
+help, completion and mistakes, is built from the same declarations when it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from nettool import __version__
+from nettool.arguments import Arguments, parse
+from nettool.errors import NettoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nettool.arguments import Verb
+
+VERBS: Final = ("attach", "detach", "apply", "show", "facts", "lab")
+
+
+def load(name: str) -> Verb:
+    """Import the module of one verb and return its declaration."""
+    verb: Verb = import_module(f"nettool.commands.{name}").VERB
+    return verb
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command line and exit with its status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _dispatch(words)
+        sys.stdout.flush()
+    except NettoolError as error:
+        status = _report(error, words)
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: not an error. stdout is replaced so that the
+        # interpreter's own flush at exit does not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def _dispatch(words: list[str]) -> int:
+    if words == ["--version"]:
+        print(f"nettool {__version__}")
+        return 0
+    if words and words[0] in VERBS:
+        verb = load(words[0])
+        arguments = parse(verb, words[1:])
+        if arguments is not None:
+            return run(verb, arguments)
+    from nettool.typer_app import run_typer  # costs more than the rest of a dry run
+
+    return run_typer([load(name) for name in VERBS], words)
+
+
+def run(verb: Verb, arguments: Arguments) -> int:
+    """Carry out one verb and return its exit status."""
+    return verb.run(arguments) or 0
+
+
+def _report(error: NettoolError, words: list[str]) -> int:
+    from nettool.output import print_error  # only a failure needs it
+
+    sys.stdout.flush()
+    print_error(error, as_json="json" in words or "-ojson" in words or "--output=json" in words)
+    return error.exit_status

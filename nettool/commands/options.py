@@ -1,0 +1,51 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nettool.arguments import Kind, Option
+
+TARGET: Final = (
+    Option(("--pid",), "The sandbox of this process.", Kind.NUMBER, metavar="PID"),
+    Option(
+        ("--container",),
+        "The sandbox of this container, in any runtime, or as docker:, podman:, containerd:, crio: or "
+        "lxc: and its name or id.",
+        metavar="[RUNTIME:]NAME",
+    ),
+    Option(("--netns",), "A named network namespace, or the path of one.", metavar="NAME|PATH"),
+)
+
+JSON: Final = Option(
+    ("--output", "-o"), "What to print: text for people, or JSON.", default="text", choices=("text", "json")
+)
+
+FACTS: Final = Option(
+    ("--facts",), "Plan for the host that `nettool facts` described in this file.", metavar="FILE"
+)
+
+PLAN: Final = (
+    Option(("--dry-run", "-n"), "Show the plan; change nothing.", Kind.FLAG),
+    Option(
+        ("--export",),
+        "Write the plan to a file instead: .sh script, .md runbook, .json saved plan, .yml Ansible; "
+        "- is standard output (see --format).",
+        metavar="FILE",
+    ),
+    Option(
+        ("--format",),
+        "The form to export, when the file's name does not say it.",
+        choices=("bash", "runbook", "json", "ansible", "mermaid"),
+    ),
+    Option(
+        ("--dialect",),
+        "How commands are written: classic (brctl, ip netns exec), modern (iproute2 alone), or auto.",
+        default="auto",
+        choices=("auto", "classic", "modern"),
+    ),
+    Option(("--explain",), "Show how each step is undone, too.", Kind.FLAG),
+    FACTS,
+    JSON,
+    Option(("--yes", "-y"), "Do not ask, even when the host's own uplink is touched.", Kind.FLAG),
+)

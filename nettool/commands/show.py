@@ -1,0 +1,3 @@
+"""placeholder"""
+from nettool.arguments import Verb
+VERB = Verb(name="show", summary="", run=lambda a: 0)

@@ -1,0 +1,195 @@
+"""Plan to detach: find the endpoints that are meant, lower them again, and turn the steps round.
+
+An endpoint is known from its record, or, where an exported script made it, from the mark in the
+name of its host end. What nettool did not make is never in the plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nettool import naming
+from nettool.errors import Refused, TargetNotFound
+from nettool.facts import Netns, RouteFact
+from nettool.iproute import CLASSIC, MODERN
+from nettool.model import Endpoint, Record
+from nettool.plan import Change, Plan, Scope, inverse
+from nettool.planner import check_tools, choose_dialect, lower
+from nettool.resolve import Findings, resolve_sandbox
+
+if TYPE_CHECKING:
+    from nettool.facts import Facts, LinkFact
+    from nettool.model import Records, Sandbox, Trace
+    from nettool.plan import Step
+    from nettool.request import Detach
+
+
+def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
+    """Plan to take endpoints away.
+
+    Raises Refused for an interface that nettool did not make, and TargetNotFound when it is not
+    clear which endpoint is meant.
+    """
+    findings = Findings()
+    sandbox = resolve_sandbox(request.target, facts, findings)
+    there = endpoints_of(sandbox, facts, records)
+    if there:
+        # What is left of a sandbox that is gone can be cleared away all the same.
+        findings.problems = [problem for problem in findings.problems if not problem.target_missing]
+    chosen = _choose(request, there, sandbox, facts)
+    staying = tuple(record for record in there if record not in chosen)
+    dialect = choose_dialect(request.dialect, facts)
+    steps = (
+        *(step for record in chosen for step in _undo_endpoint(record, dialect)),
+        *(() if staying else _undo_sandbox(chosen, facts)),
+    )
+    check_tools(steps, facts, findings)
+    names = ", ".join(record.endpoint.ifname for record in chosen) or "nothing"
+    return Plan(
+        request=request,
+        title=f"detach {names} from {sandbox.target}",
+        dialect=dialect,
+        steps=steps,
+        sandboxes=(),
+        changes=(*(Change(r.endpoint, present=False) for r in chosen), *_inherit(chosen, staying)),
+        problems=tuple(findings.problems),
+        notes=tuple(findings.notes),
+        inverse=True,
+        restores=tuple(step for record in chosen for step in _restore(record, facts)),
+    ).against(facts)
+
+
+def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Record, ...]:
+    """Return nettool's endpoints in a sandbox: those on record, and those that carry the mark."""
+    known = tuple(
+        record
+        for record in records.endpoints
+        if record.endpoint.sandbox.target == sandbox.target
+        or (sandbox.netns.inode is not None and record.endpoint.sandbox.netns.inode == sandbox.netns.inode)
+    )
+    inside = facts.namespace(sandbox.netns)
+    if inside is None:
+        return known
+    on_record = {record.endpoint.host_end for record in known}
+    adopted = (
+        _adopt(sandbox, host_end, inner, facts, records.trace(host_end.name))
+        for host_end in facts.host.links
+        if naming.is_marked(host_end.name) and host_end.name not in on_record
+        if (inner := facts.peer_in(host_end, inside)) is not None
+    )
+    return (*known, *adopted)
+
+
+def _adopt(
+    sandbox: Sandbox, host_end: LinkFact, inner: LinkFact, facts: Facts, trace: Trace | None
+) -> Record:
+    """Make a record of an endpoint from the kernel, and from what the script that made it noted."""
+    inside = facts.namespace(sandbox.netns)
+    names = [line.split(" ", 1)[1] for line in trace.lines if line.startswith("netns ")] if trace else []
+    named = replace(
+        sandbox,
+        netns=Netns(names[0] if names else sandbox.netns.name, sandbox.netns.inode),
+        named_by_plan=bool(names),
+    )
+    replaced = tuple(route for line in trace.lines if (route := _replaced(line))) if trace else ()
+    endpoint = Endpoint(
+        named,
+        host_end.master or "",
+        host_end.name,
+        naming.peer_of(host_end.name),
+        inner.name,
+        addresses=inside.addresses_of(inner.name) if inside else (),
+        routes=tuple(r for r in inside.routes if r.link == inner.name and r.via) if inside else (),
+        replaced=replaced,
+    )
+    keys = tuple(step.makes.key for step in lower(endpoint, CLASSIC) if step.scope is not Scope.HOST)
+    return Record(endpoint, CLASSIC, keys)
+
+
+def _replaced(line: str) -> RouteFact | None:
+    """Read a script's note of the default route it replaced: `replaced 4 default via … dev …`."""
+    words = line.split()
+    if len(words) < 3 or words[0] != "replaced" or words[1] not in ("4", "6"):
+        return None
+    onlink = words[-1] == "onlink"
+    pairs = words[3:-1] if onlink else words[3:]
+    values = dict(zip(pairs[::2], pairs[1::2], strict=False))
+    return RouteFact(
+        int(words[1]), words[2], values.get("via"), values.get("dev"), int(values.get("metric", "0")),
+        values.get("proto"), values.get("src"), values.get("scope"), onlink,
+    )  # fmt: skip
+
+
+def _choose(
+    request: Detach, there: tuple[Record, ...], sandbox: Sandbox, facts: Facts
+) -> tuple[Record, ...]:
+    if request.every:
+        return there
+    if request.ifname is None:
+        if len(there) > 1:
+            names = ", ".join(record.endpoint.ifname for record in there)
+            raise TargetNotFound(
+                f"{sandbox.target} has several endpoints: {names}",
+                hints=(f"--ifname {there[0].endpoint.ifname}", "--all"),
+            )
+        return there
+    chosen = tuple(record for record in there if record.endpoint.ifname == request.ifname)
+    inside = facts.namespace(sandbox.netns)
+    link = inside.link(request.ifname) if inside else None
+    if not chosen and link is not None:
+        raise Refused(
+            f"{request.ifname} of {sandbox.target} was not made by nettool",
+            why=("it is on no record and its other end does not carry the mark nt…",),
+            hints=("nettool show",),
+        )
+    return chosen
+
+
+def _undo_endpoint(record: Record, dialect: str) -> tuple[Step, ...]:
+    steps = lower(record.endpoint, dialect)
+    return inverse(s for s in steps if s.scope is Scope.ENDPOINT and s.makes.key in record.made)
+
+
+def _undo_sandbox(chosen: tuple[Record, ...], facts: Facts) -> tuple[Step, ...]:
+    """Return the steps that take the namespace's name back, in the way that it was given."""
+    steps: dict[str, Step] = {}
+    for record in chosen:
+        entry = facts.netns_name(record.endpoint.sandbox.netns.name)
+        mounted = entry is not None and entry.symlink is None
+        for step in lower(record.endpoint, MODERN if mounted else CLASSIC):
+            if step.scope is Scope.SANDBOX and step.makes.key in record.made:
+                steps[step.makes.key] = step
+    return inverse(steps.values())
+
+
+def _restore(record: Record, facts: Facts) -> tuple[Step, ...]:
+    """Return the procedure that makes an endpoint again as it is now, MACs included."""
+    host_end = facts.host.link(record.endpoint.host_end)
+    inside = facts.namespace(record.endpoint.sandbox.netns)
+    inner = inside.link(record.endpoint.ifname) if inside else None
+    endpoint = replace(
+        record.endpoint,
+        host_mac=host_end.mac if host_end else None,
+        mac=inner.mac if inner else record.endpoint.mac,
+    )
+    return tuple(s for s in lower(endpoint, record.dialect) if s.makes.key in record.made)
+
+
+def _inherit(chosen: tuple[Record, ...], staying: tuple[Record, ...]) -> tuple[Change, ...]:
+    """Hand what belongs to the sandbox to an endpoint that stays, which takes it back at its end."""
+    if not staying or not chosen:
+        return ()
+    heir = staying[0]
+    handed = tuple(
+        step.makes.key
+        for record in chosen
+        for step in lower(record.endpoint, CLASSIC)
+        if step.scope is Scope.SANDBOX and step.makes.key in record.made and step.makes.key not in heir.made
+    )
+    if not handed:
+        return ()
+    sandbox = replace(heir.endpoint.sandbox, named_by_plan=True, netns=chosen[0].endpoint.sandbox.netns)
+    return (
+        Change(replace(heir.endpoint, sandbox=sandbox), present=True, made=(*heir.made, *handed)),
+    )

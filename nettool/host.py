@@ -1,0 +1,272 @@
+"""Read a host: its links, addresses, routes, namespaces and tools, as Facts. Reading never writes.
+
+One `ip -json` a namespace answers for its links, addresses and routes; the readers of all the
+namespaces run side by side. Names may be hostile (a container can rename its interface to
+anything): they are data here, and are made safe where they are shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from nettool.errors import NettoolError
+from nettool.facts import (
+    AddressFact,
+    Facts,
+    LinkFact,
+    NamespaceFacts,
+    NetnsNameFact,
+    RouteFact,
+)
+from nettool.run import Started, find_tools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nettool.facts import SandboxFact
+
+NETNS_FOLDER: Final = "/var/run/netns"
+HOST_NETNS: Final = "/proc/self/ns/net"
+TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "sysctl")
+
+_BATCH: Final = "addr show\nroute show table all\n"
+_SYSCTLS: Final = ("net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.default.disable_ipv6")
+# What `ip -json route` says of a route that RouteFact keeps too.
+_ROUTE_KEYS: Final = frozenset(
+    ("dst", "gateway", "dev", "metric", "protocol", "prefsrc", "scope", "flags", "type", "pref", "table")
+)
+
+
+# include/uapi/linux/{rtnetlink,net_namespace,netlink}.h
+_RTM_NEWNSID: Final = 88
+_RTM_GETNSID: Final = 90
+_NETNSA_FD: Final = 3
+_NLM_F_REQUEST: Final = 1
+
+
+def read_facts(
+    sandboxes: Iterable[SandboxFact] = (),
+    *,
+    with_ipv6: bool = False,
+    answering: Iterable[tuple[str, str]] = (),
+) -> Facts:
+    """Read the host, and the namespaces of the given sandboxes."""
+    found = tuple(sandboxes)
+    host_inode = os.stat(HOST_NETNS).st_ino
+    paths = {s.inode: s.path for s in found if s.inode is not None and s.inode != host_inode}
+    host = _Reader(host_inode, None, with_ipv6=False)
+    inner = [_Reader(inode, path, with_ipv6=with_ipv6) for inode, path in paths.items()]
+    host_facts = host.finish()
+    if host_facts is None:
+        raise NettoolError("this host's interfaces cannot be read", why=(host.failure,))
+    return Facts(
+        host=host_facts,
+        namespaces=tuple(facts for reader in inner if (facts := reader.finish()) is not None),
+        sandboxes=found,
+        netns_names=read_netns_names(),
+        netns_folder=os.path.isdir(NETNS_FOLDER),
+        tools=tuple(sorted(find_tools(TOOLS).items())),
+        answering=tuple(answering),
+        boot_id=read_text("/proc/sys/kernel/random/boot_id").strip(),
+        hostname=os.uname().nodename,
+        privileged=os.geteuid() == 0,
+        ssh_links=_links_with(host_facts, os.environ.get("SSH_CONNECTION", "").split()[2:3]),
+    )
+
+
+class _Reader:
+    """Reads one namespace with one `ip` process, which runs while others do.
+
+    The namespace is held open meanwhile, so that what is read is what was found: a pid, or a name,
+    could lead elsewhere a moment later.
+    """
+
+    def __init__(self, inode: int, path: str | None, *, with_ipv6: bool) -> None:
+        self._inode = inode
+        self._fd: int | None = None
+        self._sysctls: Started | None = None
+        self.failure = ""
+        enter: tuple[str, ...] = ()
+        if path is not None:
+            self._fd = _open_namespace(path, inode)
+            if self._fd is None:
+                return
+            enter = ("nsenter", f"--net=/proc/{os.getpid()}/fd/{self._fd}")
+        self._links = Started((*enter, "ip", "-json", "-details", "-batch", "-"), stdin=_BATCH)
+        if with_ipv6:
+            files = (f"/proc/sys/{name.replace('.', '/')}" for name in _SYSCTLS)
+            self._sysctls = Started((*enter, "cat", *files))
+
+    def finish(self) -> NamespaceFacts | None:
+        """Return the namespace's facts; None when it was not there or could not be entered."""
+        if self._fd is None and self._inode != os.stat(HOST_NETNS).st_ino:
+            return None
+        result = self._links.finish()
+        values = self._sysctls.finish().stdout.split() if self._sysctls else []
+        nsid = None if self._fd is None else namespace_id(self._fd)
+        if self._fd is not None:
+            os.close(self._fd)
+        if not result.ok:
+            self.failure = result.stderr.strip()
+            return None
+        sysctls = tuple(zip(_SYSCTLS, values, strict=False))
+        return parse_namespace(self._inode, result.stdout, nsid=nsid, sysctls=sysctls)
+
+
+def _open_namespace(path: str, inode: int) -> int | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if os.fstat(fd).st_ino == inode:
+        return fd
+    os.close(fd)
+    return None
+
+
+def parse_namespace(
+    inode: int, text: str, *, nsid: int | None = None, sysctls: tuple[tuple[str, str], ...] = ()
+) -> NamespaceFacts:
+    """Parse what `ip -json -details` says to `addr show` and `route show table all`."""
+    documents = _documents(text)
+    links = documents[0] if documents else []
+    routes = documents[1] if len(documents) > 1 else []
+    return NamespaceFacts(
+        inode=inode,
+        links=tuple(_link(link, own=nsid is None) for link in links if "ifname" in link),
+        addresses=tuple(_addresses(links)),
+        routes=tuple(_route(route) for route in routes if _is_ours(route)),
+        nsid=nsid,
+        sysctls=sysctls,
+    )
+
+
+def _documents(text: str) -> list[Any]:
+    # An interface's alias or name can hold raw control characters, which ip does not escape.
+    decoder, documents, at = json.JSONDecoder(strict=False), [], 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        document, at = decoder.raw_decode(text, at)
+        documents.append(document)
+    return documents
+
+
+def _link(raw: dict[str, Any], *, own: bool) -> LinkFact:
+    kind = raw.get("linkinfo", {}).get("info_kind", "")
+    return LinkFact(
+        name=raw["ifname"],
+        index=raw["ifindex"],
+        kind=kind,
+        mac=raw.get("address", ""),
+        mtu=raw.get("mtu", 0),
+        up="UP" in raw.get("flags", ()),
+        master=raw.get("master"),
+        peer_index=raw.get("link_index"),
+        peer_nsid=raw.get("link_netnsid"),
+        mac_set=_mac_is_set(raw["ifname"], raw["ifindex"]) if kind == "bridge" and own else None,
+    )
+
+
+def _mac_is_set(name: str, index: int) -> bool | None:
+    """Whether an interface's MAC was set by somebody (addr_assign_type 3, NET_ADDR_SET).
+
+    The kernel tells this through sysfs only, and a sysfs shows the namespace that it was mounted
+    in: the index says whether it is ours.
+    """
+    folder = f"/sys/class/net/{name}"
+    if read_text(f"{folder}/ifindex").strip() != str(index):
+        return None
+    return read_text(f"{folder}/addr_assign_type").strip() == "3"
+
+
+def _addresses(links: Iterable[dict[str, Any]]) -> Iterable[AddressFact]:
+    for link in links:
+        for address in link.get("addr_info", ()):
+            if "local" in address:
+                yield AddressFact(link["ifname"], f"{address['local']}/{address['prefixlen']}")
+
+
+def _is_ours(route: dict[str, Any]) -> bool:
+    unicast = route.get("type", "unicast") == "unicast"
+    return unicast and route.get("table", "main") == "main" and not route.get("dst", "").startswith("multicast")
+
+
+def _route(raw: dict[str, Any]) -> RouteFact:
+    destination, via = raw["dst"], raw.get("gateway")
+    address = via or raw.get("prefsrc") or ("" if destination == "default" else destination)
+    family = 6 if ":" in address or ("pref" in raw and not address) else 4
+    flags = raw.get("flags", [])
+    return RouteFact(
+        family=family,
+        destination=destination,
+        via=via,
+        link=raw.get("dev"),
+        metric=raw.get("metric", 0),
+        protocol=raw.get("protocol"),
+        source=raw.get("prefsrc"),
+        scope=raw.get("scope"),
+        onlink="onlink" in flags,
+        exact=set(raw) <= _ROUTE_KEYS and "dev" in raw,
+    )
+
+
+def read_netns_names() -> tuple[NetnsNameFact, ...]:
+    """List /var/run/netns, with the namespace that each name leads to."""
+    nsfs = os.stat(HOST_NETNS).st_dev
+    try:
+        names = sorted(os.listdir(NETNS_FOLDER))
+    except OSError:
+        return ()
+    return tuple(_netns_name(name, nsfs) for name in names)
+
+
+def _netns_name(name: str, nsfs: int) -> NetnsNameFact:
+    path = f"{NETNS_FOLDER}/{name}"
+    symlink = os.readlink(path) if os.path.islink(path) else None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return NetnsNameFact(name, None, symlink)
+    # A plain file of that name is what is left of a mount: it is no namespace.
+    return NetnsNameFact(name, found.st_ino if found.st_dev == nsfs else None, symlink)
+
+
+def namespace_id(fd: int) -> int | None:
+    """Return the id that the host's namespace has given to another one (RTM_GETNSID).
+
+    It is what `link_netnsid` of a veth names. See rtnetlink(7) and net/core/net_namespace.c.
+    """
+    attribute = struct.pack("=HHI", 8, _NETNSA_FD, fd)
+    body = struct.pack("=Bxxx", socket.AF_UNSPEC) + attribute
+    header = struct.pack("=IHHII", 16 + len(body), _RTM_GETNSID, _NLM_F_REQUEST, 1, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+            netlink.settimeout(1)
+            netlink.send(header + body)
+            answer = netlink.recv(4096)
+    except OSError:
+        return None
+    if struct.unpack_from("=H", answer, 4)[0] != _RTM_NEWNSID:
+        return None
+    nsid: int = struct.unpack_from("=i", answer, 16 + 4 + 4)[0]
+    return nsid if nsid >= 0 else None
+
+
+def _links_with(host: NamespaceFacts, addresses: Iterable[str]) -> tuple[str, ...]:
+    wanted = tuple(addresses)
+    return tuple(a.link for a in host.addresses if a.cidr.partition("/")[0] in wanted)
+
+
+def read_text(path: str) -> str:
+    """Return a small file's text, empty when it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

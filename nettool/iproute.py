@@ -1,0 +1,270 @@
+"""The vocabulary of wiring: one function a verb, each of which returns a Step.
+
+The `classic` dialect writes the documented manual procedure word for word (`mkdir -p`, `ln -s`,
+`brctl addif`, `ip netns exec`). `modern` writes iproute2 alone. A verb that both spell the same way
+takes no dialect.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from nettool.model import (
+    Address,
+    BridgeMac,
+    Inside,
+    InterfaceName,
+    NetnsFolder,
+    NetnsName,
+    Port,
+    Route,
+    Sysctl,
+    Up,
+    VethPair,
+)
+from nettool.plan import Command, Entry, GoesWith, Scope, Step
+
+if TYPE_CHECKING:
+    from nettool.facts import Netns, RouteFact
+    from nettool.model import Endpoint, Sandbox
+
+CLASSIC: Final = "classic"
+MODERN: Final = "modern"
+NETNS_FOLDER: Final = "/var/run/netns"
+
+PACKAGES: Final = {
+    "ip": "iproute2",
+    "brctl": "bridge-utils",
+    "nsenter": "util-linux",
+    "mkdir": "coreutils",
+    "ln": "coreutils",
+    "rm": "coreutils",
+    "sysctl": "procps",
+}
+"""The Debian package that has each tool a plan can name."""
+
+# `ip` takes any unambiguous beginning of a keyword for the keyword: `ip link set a up` sets the
+# address "up". No keyword of `ip link` is letters and then digits, and none begins with "nt".
+_PLAIN_NAME: Final = re.compile(r"[a-z]+[0-9]+|nt[0-9a-f]{10}p?")
+
+
+def make_netns_folder() -> Step:
+    """Make the folder of namespace names."""
+    return Step(
+        do=Command(("mkdir", "-p", NETNS_FOLDER)),
+        undo=Command(("rmdir", "--ignore-fail-on-non-empty", NETNS_FOLDER)),
+        makes=NetnsFolder(NETNS_FOLDER),
+        scope=Scope.HOST,
+        why="the folder where ip netns looks names up",
+    )
+
+
+def link_netns_name(sandbox: Sandbox) -> Step:
+    """Give the sandbox's namespace a name by a symbolic link, as it is done by hand."""
+    link = f"{NETNS_FOLDER}/{sandbox.netns.name}"
+    return Step(
+        do=Command(("ln", "-s", sandbox.path, link)),
+        undo=Command(("rm", link)),
+        makes=NetnsName(sandbox.netns, sandbox.path),
+        scope=Scope.SANDBOX,
+        why="gives the sandbox's namespace a name; ip netns list shows it now",
+        touches=True,
+    )
+
+
+def attach_netns_name(sandbox: Sandbox) -> Step:
+    """Give a process's namespace a name by a bind mount (`ip netns attach`, iproute2 5.3)."""
+    name = sandbox.netns.name
+    return Step(
+        do=Command(("ip", "netns", "attach", name, str(sandbox.pid))),
+        undo=Command(("ip", "netns", "del", name)),
+        makes=NetnsName(sandbox.netns, sandbox.path),
+        scope=Scope.SANDBOX,
+        why="gives the sandbox's namespace a name; ip netns list shows it now",
+        touches=True,
+    )
+
+
+def add_veth(endpoint: Endpoint) -> Step:
+    """Make the cable; both ends are on the host until one is moved."""
+    return _add_veth(
+        endpoint,
+        (*_named_new(endpoint.host_end), *_outer_settings(endpoint), "type", "veth", "peer"),
+        ("name", endpoint.peer, *_inner_settings(endpoint)),
+    )
+
+
+def add_veth_into(endpoint: Endpoint) -> Step:
+    """Make the cable with its inner end in the sandbox at once, under its final name."""
+    return _add_veth(
+        endpoint,
+        ("name", endpoint.host_end, *_outer_settings(endpoint), "type", "veth", "peer"),
+        ("name", endpoint.ifname, *_inner_settings(endpoint), "netns", endpoint.sandbox.netns.name),
+        touches=True,
+    )
+
+
+def _add_veth(endpoint: Endpoint, outer: tuple[str, ...], inner: tuple[str, ...], **flags: bool) -> Step:
+    return Step(
+        do=Command(("ip", "link", "add", *outer, *inner)),
+        undo=Command(("ip", "link", "del", "dev", endpoint.host_end)),
+        makes=VethPair(endpoint.host_end, endpoint.peer),
+        scope=Scope.ENDPOINT,
+        why="a virtual cable with two ends",
+        **flags,
+    )
+
+
+def _outer_settings(endpoint: Endpoint) -> tuple[str, ...]:
+    mac = ("address", endpoint.host_mac) if endpoint.host_mac else ()
+    return (*mac, *_mtu(endpoint.host_mtu))
+
+
+def _inner_settings(endpoint: Endpoint) -> tuple[str, ...]:
+    mac = ("address", endpoint.mac) if endpoint.mac else ()
+    return (*mac, *_mtu(endpoint.mtu))
+
+
+def _mtu(mtu: int | None) -> tuple[str, ...]:
+    return ("mtu", str(mtu)) if mtu else ()
+
+
+def keep_bridge_mac(bridge: str, mac: str) -> Step:
+    """Set a bridge's MAC to what it is, so that a new port does not change it."""
+    return Step(
+        do=Command(("ip", "link", "set", "dev", bridge, "address", mac)),
+        undo=None,
+        makes=BridgeMac(bridge, mac),
+        scope=Scope.HOST,
+        why="a bridge without a MAC of its own takes that of a port, and the hosts behind it lose it; "
+        "this keeps the one it has",
+    )
+
+
+def add_port(bridge: str, link: str, dialect: str) -> Step:
+    """Plug an interface into a bridge."""
+    classic = ("brctl", "addif", bridge, link)
+    modern = ("ip", "link", "set", "dev", link, "master", bridge)
+    return Step(
+        do=Command(classic if dialect == CLASSIC else modern),
+        undo=GoesWith(f"veth {link}"),
+        makes=Port(bridge, link),
+        scope=Scope.ENDPOINT,
+        why="plugs the host's end into the bridge",
+    )
+
+
+def set_up(link: str, netns: Netns | None, dialect: str, *, with_key: str) -> Step:
+    """Switch an interface on."""
+    name = _named(link) if dialect == CLASSIC else ("dev", link)
+    return Step(
+        do=_inside(("ip", "link", "set", *name, "up"), netns, dialect),
+        undo=GoesWith(with_key),
+        makes=Up(netns, link),
+        scope=Scope.ENDPOINT,
+        why="switches the sandbox's end on" if netns else "switches the host's end on",
+        touches=netns is not None,
+    )
+
+
+def move_into(endpoint: Endpoint, *, with_key: str) -> Step:
+    """Put the other end of the cable into the sandbox."""
+    netns = endpoint.sandbox.netns
+    return Step(
+        do=Command(("ip", "link", "set", *_named(endpoint.peer), "netns", netns.name)),
+        undo=GoesWith(with_key),
+        makes=Inside(endpoint.host_end, endpoint.peer, netns),
+        scope=Scope.ENDPOINT,
+        why="puts the other end into the sandbox",
+        touches=True,
+    )
+
+
+def rename(endpoint: Endpoint, *, with_key: str) -> Step:
+    """Give the inner end its final name."""
+    netns = endpoint.sandbox.netns
+    return Step(
+        do=_inside(("ip", "link", "set", "dev", endpoint.peer, "name", endpoint.ifname), netns, CLASSIC),
+        undo=GoesWith(with_key),
+        makes=InterfaceName(netns, endpoint.ifname, endpoint.host_end),
+        scope=Scope.ENDPOINT,
+        why="the name that programs expect",
+        touches=True,
+    )
+
+
+def enable_ipv6(link: str, netns: Netns, dialect: str, *, with_key: str) -> Step:
+    """Allow IPv6 on an interface of a sandbox that has it switched off."""
+    name = f"net.ipv6.conf.{link.replace('.', '/')}.disable_ipv6"
+    return Step(
+        do=_inside(("sysctl", "-q", "-w", f"{name}=0"), netns, dialect),
+        undo=GoesWith(with_key),
+        makes=Sysctl(netns, name, "0"),
+        scope=Scope.ENDPOINT,
+        why="the sandbox has IPv6 switched off; an address needs it on this interface",
+        touches=True,
+    )
+
+
+def add_address(link: str, cidr: str, netns: Netns, dialect: str, *, with_key: str) -> Step:
+    """Give an interface an address.
+
+    IPv6 goes without duplicate address detection, as container engines do: for a second or so the
+    address could not be used, and resolve has asked the wire already.
+    """
+    options = ("nodad",) if ":" in cidr else ()
+    return Step(
+        do=_inside(("ip", "addr", "add", cidr, "dev", link, *options), netns, dialect),
+        undo=GoesWith(with_key),
+        makes=Address(netns, link, cidr),
+        scope=Scope.ENDPOINT,
+        why="the sandbox's address on the network",
+        touches=True,
+    )
+
+
+def add_route(
+    route: RouteFact, netns: Netns, dialect: str, *, why: str, with_key: str, name_device: bool = True
+) -> Step:
+    """Add a route to a sandbox. Without `name_device` the kernel finds the interface, as by hand."""
+    words = (route if name_device else replace(route, link=None)).words()
+    return Step(
+        do=_inside(("ip", *_family(route), "route", "add", *words), netns, dialect),
+        undo=GoesWith(with_key),
+        makes=Route(netns, route),
+        scope=Scope.ENDPOINT,
+        why=why,
+        touches=True,
+    )
+
+
+def replace_default(route: RouteFact, old: RouteFact, netns: Netns, dialect: str) -> Step:
+    """Put a default route in another one's place; the undo puts the old one back."""
+    return Step(
+        do=_inside(("ip", *_family(route), "route", "replace", *route.words()), netns, dialect),
+        undo=_inside(("ip", *_family(old), "route", "replace", *old.words()), netns, dialect),
+        makes=Route(netns, route, instead_of=old),
+        scope=Scope.ENDPOINT,
+        why="takes the place of the default route that the sandbox had",
+        touches=True,
+    )
+
+
+def _family(route: RouteFact) -> tuple[str, ...]:
+    # `default` alone does not say which family; a destination or a gateway with a colon does.
+    bare = route.family == 6 and ":" not in route.destination + (route.via or "")
+    return ("-6",) if bare else ()
+
+
+def _inside(argv: tuple[str, ...], netns: Netns | None, dialect: str) -> Command:
+    return Command(argv, netns, Entry.EXEC if dialect == CLASSIC else Entry.OPTION)
+
+
+def _named(link: str) -> tuple[str, ...]:
+    return (link,) if _PLAIN_NAME.fullmatch(link) else ("dev", link)
+
+
+def _named_new(link: str) -> tuple[str, ...]:
+    return (link,) if _PLAIN_NAME.fullmatch(link) else ("name", link)

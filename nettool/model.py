@@ -1,0 +1,442 @@
+"""The nouns of a plan: the one fact that each step makes true, and what is decided for an endpoint.
+
+Every fact has the same four faces. `key` names the place it takes on the host. `state` looks it up
+in Facts: absent, present, or taken by something else. `sentence` says it in words, for runbooks
+and checks. The same fact serves the skip of a step, the conflict, the guard in an exported script
+and the verification after apply.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from nettool.facts import Facts, LinkFact, Netns, RouteFact
+
+
+class Presence(enum.Enum):
+    """Whether a fact is true on a host."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a look-up found; `found` describes the other thing that takes the place."""
+
+    presence: Presence
+    found: str = ""
+    leftover: bool = False
+    """Whether what takes the place is what is left of the fact itself."""
+
+
+ABSENT = State(Presence.ABSENT)
+PRESENT = State(Presence.PRESENT)
+
+
+def other(found: str) -> State:
+    """Return the state of a place that something else takes."""
+    return State(Presence.OTHER, found)
+
+
+@dataclass(frozen=True, slots=True)
+class NetnsFolder:
+    """The folder where `ip netns` looks names up (ip-netns(8))."""
+
+    path: str
+
+    @property
+    def key(self) -> str:
+        """The folder's path."""
+        return f"folder {self.path}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the folder is there."""
+        return PRESENT if facts.netns_folder else ABSENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{self.path} is a folder"
+
+
+@dataclass(frozen=True, slots=True)
+class NetnsName:
+    """A name for a network namespace, under which the `ip` tool finds it."""
+
+    netns: Netns
+    path: str
+
+    @property
+    def key(self) -> str:
+        """The name."""
+        return f"netns {self.netns.name}"
+
+    def state(self, facts: Facts) -> State:
+        """Present only when the name leads to that very namespace."""
+        entry = facts.netns_name(self.netns.name)
+        if entry is None:
+            return ABSENT
+        if entry.inode is None:
+            dead = "leads to no namespace (its process is gone)"
+            return State(Presence.OTHER, dead, leftover=entry.symlink == self.path)
+        if entry.inode != self.netns.inode:
+            return other(f"is another namespace, net:[{entry.inode}]")
+        return PRESENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"/var/run/netns/{self.netns.name} is the sandbox's network namespace"
+
+
+@dataclass(frozen=True, slots=True)
+class VethPair:
+    """A virtual cable, one end of which stays on the host."""
+
+    host_end: str
+    peer: str
+
+    @property
+    def key(self) -> str:
+        """The host end's name."""
+        return f"veth {self.host_end}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the host has a veth of that name."""
+        link = facts.host.link(self.host_end)
+        if link is None:
+            return ABSENT
+        return PRESENT if link.kind == "veth" else other(f"is a {link.kind or 'physical'} interface")
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{self.host_end} is a veth on the host"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A link that is plugged into a bridge."""
+
+    bridge: str
+    link: str
+
+    @property
+    def key(self) -> str:
+        """The link: it can be in one bridge only."""
+        return f"port {self.link}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the link's master is the bridge."""
+        link = facts.host.link(self.link)
+        if link is None or link.master is None:
+            return ABSENT
+        return PRESENT if link.master == self.bridge else other(f"is plugged into {link.master}")
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{self.link} is a port of {self.bridge}"
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeMac:
+    """A bridge whose MAC stays as it is when ports come and go."""
+
+    bridge: str
+    mac: str
+
+    @property
+    def key(self) -> str:
+        """The bridge's address."""
+        return f"mac {self.bridge}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when somebody set the bridge's MAC, so that the kernel keeps it."""
+        link = facts.host.link(self.bridge)
+        return PRESENT if link is not None and link.mac_set else ABSENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{self.bridge} keeps the MAC {self.mac}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The other end of a veth pair is in the sandbox's namespace."""
+
+    host_end: str
+    peer: str
+    netns: Netns
+
+    @property
+    def key(self) -> str:
+        """The pair's inner end."""
+        return f"inside {self.host_end}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the peer of the host's end is found in the namespace."""
+        link, namespace = facts.host.link(self.host_end), facts.namespace(self.netns)
+        if link is None or namespace is None:
+            return ABSENT
+        if facts.peer_in(link, namespace) is not None:
+            return PRESENT
+        if facts.peer_in(link, facts.host) is not None:
+            return ABSENT
+        return other("has its other end in another namespace")
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"the other end of {self.host_end} is in namespace {self.netns.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceName:
+    """The name that programs in the sandbox expect of their interface."""
+
+    netns: Netns
+    name: str
+    host_end: str
+
+    @property
+    def key(self) -> str:
+        """The name in the namespace."""
+        return f"interface {self.netns.name} {self.name}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the interface of that name is the other end of the host's end."""
+        namespace = facts.namespace(self.netns)
+        link = namespace.link(self.name) if namespace else None
+        if namespace is None or link is None:
+            return ABSENT
+        end: LinkFact | None = facts.host.link(self.host_end)
+        if end is not None and facts.are_peers(end, link, namespace):
+            return PRESENT
+        return other(f"is another interface ({link.kind or 'physical'}, {link.mac})")
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{self.name} in namespace {self.netns.name} is the other end of {self.host_end}"
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """An interface that is switched on."""
+
+    netns: Netns | None
+    link: str
+
+    @property
+    def key(self) -> str:
+        """The interface's switch."""
+        return f"up {_place(self.netns)} {self.link}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the interface is administratively up."""
+        namespace = facts.namespace(self.netns)
+        link = namespace.link(self.link) if namespace else None
+        return PRESENT if link is not None and link.up else ABSENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{self.link} is up" + (f" in namespace {self.netns.name}" if self.netns else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address on an interface."""
+
+    netns: Netns | None
+    link: str
+    cidr: str
+
+    @property
+    def key(self) -> str:
+        """The address on that interface, whatever its prefix length."""
+        return f"address {_place(self.netns)} {self.link} {self.cidr.partition('/')[0]}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the interface has the address with the same prefix length."""
+        namespace = facts.namespace(self.netns)
+        have = namespace.addresses_of(self.link) if namespace else ()
+        wanted = ipaddress.ip_interface(self.cidr)
+        for cidr in have:
+            if ipaddress.ip_interface(cidr).ip == wanted.ip:
+                return PRESENT if cidr == str(wanted) else other(f"is there as {cidr}")
+        return ABSENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{self.link} has {self.cidr}" + (f" in namespace {self.netns.name}" if self.netns else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of the main table; `instead_of` is the route whose place it takes."""
+
+    netns: Netns | None
+    route: RouteFact
+    instead_of: RouteFact | None = None
+
+    @property
+    def key(self) -> str:
+        """The destination: the kernel keeps one route for a destination and metric."""
+        destination = f"{self.route.family} {self.route.destination} {self.route.metric}"
+        return f"route {_place(self.netns)} {destination}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the same destination goes the same way."""
+        namespace = facts.namespace(self.netns)
+        wanted = self.route
+        for have in namespace.routes if namespace else ():
+            same_place = (have.family, have.destination) == (wanted.family, wanted.destination)
+            if not same_place or _metric(have) != _metric(wanted):
+                continue
+            if (have.via, have.link) == (wanted.via, wanted.link):
+                return PRESENT
+            if self.instead_of is None or have != self.instead_of:
+                return other(f"goes {' '.join(have.words()[1:])}")
+        return ABSENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        where = f" in namespace {self.netns.name}" if self.netns else ""
+        return f"{self.route.destination} goes {' '.join(self.route.words()[1:])}{where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A kernel parameter."""
+
+    netns: Netns | None
+    name: str
+    value: str
+
+    @property
+    def key(self) -> str:
+        """The parameter."""
+        return f"sysctl {_place(self.netns)} {self.name}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the parameter has the value."""
+        namespace = facts.namespace(self.netns)
+        return PRESENT if namespace is not None and namespace.sysctl(self.name) == self.value else ABSENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{self.name} is {self.value}" + (f" in namespace {self.netns.name}" if self.netns else "")
+
+
+FACTS: Final = (
+    NetnsFolder, NetnsName, VethPair, Port, BridgeMac, Inside, InterfaceName, Up, Address, Route, Sysctl,
+)  # fmt: skip
+"""Every kind of fact that a step can make true; `Gone` turns one round."""
+
+Fact = (
+    NetnsFolder | NetnsName | VethPair | Port | BridgeMac | Inside | InterfaceName | Up | Address | Route
+    | Sysctl
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The opposite of a fact: what a step of an inverse plan makes true."""
+
+    fact: Fact
+
+    @property
+    def key(self) -> str:
+        """The same place as the fact's."""
+        return self.fact.key
+
+    def state(self, facts: Facts) -> State:
+        """Present when the fact is not true; what somebody else put there is none of ours."""
+        state = self.fact.state(facts)
+        return ABSENT if state.presence is Presence.PRESENT or state.leftover else PRESENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"no longer: {self.fact.sentence()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A container's network stack, fully decided: which namespace, how to reach it, and its pins.
+
+    `named_by_plan` says that the plan has to give the namespace its name.
+    """
+
+    target: str
+    netns: Netns
+    path: str
+    pid: int | None
+    start_time: int | None
+    named_by_plan: bool
+    runtime: str | None = None
+    container: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One sandbox's interface on one bridge, fully decided."""
+
+    sandbox: Sandbox
+    bridge: str
+    host_end: str
+    peer: str
+    ifname: str
+    addresses: tuple[str, ...]
+    routes: tuple[RouteFact, ...] = ()
+    replaced: tuple[RouteFact, ...] = ()
+    mac: str | None = None
+    host_mac: str | None = None
+    mtu: int | None = None
+    host_mtu: int | None = None
+    keep_bridge_mac: str | None = None
+    enable_ipv6: bool = False
+    sole: bool = False
+    """Whether the sandbox has no other interface, so that a gateway can be reached one way only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What nettool remembers of an endpoint: how it was decided, and which steps were its own."""
+
+    endpoint: Endpoint
+    dialect: str
+    made: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What an exported script noted of its run: the keys of its own steps, a line each."""
+
+    host_end: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All that nettool remembers of this host."""
+
+    endpoints: tuple[Record, ...] = ()
+    traces: tuple[Trace, ...] = ()
+
+    def trace(self, host_end: str) -> Trace | None:
+        """Return what a script noted of the endpoint with that host end."""
+        return next((trace for trace in self.traces if trace.host_end == host_end), None)
+
+    def endpoint(self, host_end: str) -> Record | None:
+        """Return the record of the endpoint with that host end."""
+        return next((record for record in self.endpoints if record.endpoint.host_end == host_end), None)
+
+
+def _place(netns: Netns | None) -> str:
+    return netns.name if netns else "host"
+
+
+def _metric(route: RouteFact) -> int:
+    # The kernel gives an IPv6 route without a metric the metric 1024 (IP6_RT_PRIO_USER).
+    return route.metric or (1024 if route.family == 6 else 0)

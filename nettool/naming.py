@@ -1,0 +1,77 @@
+"""Names that nettool gives, and the rules for names that it is given.
+
+A name that nettool makes carries its mark and comes from a hash, so that it is the same for the
+same endpoint and can be found again without records: a host end is `nt` and 10 hex digits, the
+other end is called the same with a `p` behind it until it has its final name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+MAX_LENGTH: Final = 15
+"""IFNAMSIZ - 1 (include/uapi/linux/if.h): the kernel keeps 16 bytes with the closing NUL."""
+
+_MARKED: Final = re.compile(r"nt[0-9a-f]{10}")
+# Stricter than the kernel, which takes `$(id)` and `-rf`: a name that nettool makes must be safe in
+# every shell, every tool and every log.
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}")
+_NETNS_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def host_end(*identity: object) -> str:
+    """Return the marked name of the host's end of an endpoint, from what identifies it."""
+    return f"nt{_digest(identity)[:10]}"
+
+
+def peer_of(host_end_name: str) -> str:
+    """Return the name that the other end has before it is moved into the sandbox."""
+    if is_marked(host_end_name):
+        return f"{host_end_name}p"
+    return f"{host_end(host_end_name)}p"
+
+
+def is_marked(name: str) -> bool:
+    """Whether a host end's name is one that nettool makes."""
+    return _MARKED.fullmatch(name) is not None
+
+
+def netns_name_for_path(path: str) -> str:
+    """Return the name for a namespace that is known only by a path."""
+    return f"nt-{_digest((path,))[:10]}"
+
+
+def interface_name_fault(name: str) -> str | None:
+    """Say what is wrong with a name for an interface that nettool shall make, or None."""
+    if not 1 <= len(name.encode()) <= MAX_LENGTH:
+        return f"has {len(name.encode())} bytes; the kernel takes 1 to {MAX_LENGTH}"
+    if _NAME.fullmatch(name) is None:
+        return "must be a letter, then letters, digits, '_', '.' or '-'"
+    if name in ("all", "default", "lo"):
+        return "is reserved by the kernel"
+    return None
+
+
+def existing_name_fault(name: str) -> str | None:
+    """Say what is wrong with the name of an interface that is already there, or None.
+
+    The kernel's own rules (dev_valid_name in net/core/dev.c), and what no tool could be given.
+    """
+    if not 1 <= len(name.encode()) <= MAX_LENGTH:
+        return f"has {len(name.encode())} bytes; the kernel takes 1 to {MAX_LENGTH}"
+    if name in (".", "..") or any(c in "/:%" or c.isspace() or not c.isprintable() for c in name):
+        return "has a character that no interface name can have"
+    if name.startswith("-"):
+        return "begins with '-', which the tools would read as an option"
+    return None
+
+
+def is_netns_name(name: str) -> bool:
+    """Whether a word can be the name of a namespace under /var/run/netns, safely everywhere."""
+    return _NETNS_NAME.fullmatch(name) is not None and not name.startswith("..")
+
+
+def _digest(parts: tuple[object, ...]) -> str:
+    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()

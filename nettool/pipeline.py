@@ -1,0 +1,162 @@
+"""The one path of every operation: read the host, plan, then show, export or apply."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nettool import output
+from nettool.apply import apply
+from nettool.errors import Refused, TargetNotFound
+from nettool.host import read_facts
+from nettool.plan import Problem
+from nettool.planner import plan
+from nettool.probe import Probe
+from nettool.request import Attach
+from nettool.sandboxes import find
+from nettool.store.rundir import read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nettool.arguments import Arguments
+    from nettool.facts import Facts
+    from nettool.plan import Plan
+    from nettool.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What becomes of a plan: shown, exported, or (neither) applied."""
+
+    dry_run: bool = False
+    export: str | None = None
+    format: str | None = None
+    explain: bool = False
+    facts_file: str | None = None
+    as_json: bool = False
+    yes: bool = False
+
+    @classmethod
+    def of(cls, arguments: Arguments) -> Mode:
+        """Read the options that every planning verb has."""
+        return cls(
+            arguments.flag("dry_run"), arguments.text("export"), arguments.text("format"),
+            arguments.flag("explain"), arguments.text("facts"), arguments.text("output") == "json",
+            arguments.flag("yes"),
+        )  # fmt: skip
+
+
+def execute(request: Request, mode: Mode) -> int:
+    """Take a request to its end and return the exit status. Raises NettoolError."""
+    read = facts_reader(request, mode)
+    facts = read()
+    planned = plan(request, facts, read_records())
+    if mode.export is not None:
+        from nettool.export import export  # templates are loaded only to export
+
+        export(planned, facts, mode)
+        return _unmet(planned)
+    if mode.dry_run:
+        output.show_plan(planned, facts, explain=mode.explain, as_json=mode.as_json)
+        return _unmet(planned)
+    if mode.facts_file is not None:
+        raise Refused("facts from a file are for planning", hints=("--dry-run", "--export FILE"))
+    return carry_out(planned, facts, read, mode)
+
+
+def facts_reader(request: Request, mode: Mode) -> Callable[[], Facts]:
+    """Return a function that reads all that planning the request needs to know."""
+    if mode.facts_file is not None:
+        from nettool.factsfile import load_facts  # most calls read the host itself
+
+        stored = load_facts(mode.facts_file)
+        return lambda: stored
+    probe = Probe(request.bridge, request.addresses) if isinstance(request, Attach) else None
+    answers: list[tuple[tuple[str, str], ...]] = []
+
+    def read() -> Facts:
+        sandbox = find(request.target)
+        ipv6 = isinstance(request, Attach) and any(":" in text for text in request.addresses)
+        facts = read_facts((sandbox,), with_ipv6=ipv6)
+        if probe is not None and not answers:
+            answers.append(probe.answers(wait=_has_neighbours(facts, request)))
+        return facts.answered(answers[0]) if answers else facts
+
+    return read
+
+
+def _has_neighbours(facts: Facts, request: Request) -> bool:
+    """Whether anybody could answer on the bridge: a wire without ports is not worth the wait."""
+    return isinstance(request, Attach) and any(link.master == request.bridge for link in facts.host.links)
+
+
+def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], mode: Mode) -> int:
+    """Apply a plan whose preconditions hold; say what was done."""
+    _refuse(planned)
+    if not planned.to_do and not _forgets(planned):
+        output.show_outcome(planned, applied=False, as_json=mode.as_json)
+        return 0
+    if not facts.privileged:
+        raise Refused(
+            f"cannot {planned.title}", why=("changing a host's network needs root",), hints=("sudo nettool …",)
+        )
+    if touched := uplinks_touched(planned, facts):
+        _confirm(planned, touched, mode)
+    apply(planned, read)
+    output.show_outcome(planned, applied=True, as_json=mode.as_json)
+    return 0
+
+
+def _forgets(planned: Plan) -> bool:
+    """Whether there are records left to clear of an endpoint that is gone already."""
+    return planned.inverse and bool(planned.changes)
+
+
+def _refuse(planned: Plan) -> None:
+    problems = [*planned.problems, *conflict_problems(planned)]
+    if not problems:
+        return
+    first = problems[0]
+    error = TargetNotFound if any(problem.target_missing for problem in problems) else Refused
+    more = tuple(line for problem in problems[1:] for line in (problem.what, *problem.why))
+    raise error(
+        f"cannot {planned.title}: {first.what}",
+        why=(*first.why, *more),
+        hints=tuple(dict.fromkeys(hint for problem in problems for hint in problem.hints)),
+    )
+
+
+def conflict_problems(planned: Plan) -> tuple[Problem, ...]:
+    """Return what is in the way of a plan's steps, as problems."""
+    return tuple(
+        Problem(f"{d.step.makes.key} {d.found}", (f"wanted: {d.step.makes.sentence()}",)) for d in planned.conflicts
+    )
+
+
+def _unmet(planned: Plan) -> int:
+    """Say on stderr which preconditions do not hold; return the exit status of a dry run."""
+    problems = (*planned.problems, *conflict_problems(planned))
+    for problem in problems:
+        output.warn(f"precondition failed: {problem.what}", *problem.why, hints=problem.hints)
+    return Refused.exit_status if problems else 0
+
+
+def uplinks_touched(planned: Plan, facts: Facts) -> tuple[str, ...]:
+    """Return the host's interfaces that the plan touches and that the host is reached by."""
+    defaults = (facts.host.default_route(family) for family in (4, 6))
+    vital = {route.link for route in defaults if route and route.link} | set(facts.ssh_links)
+    words = {word for step in planned.to_do if step.do.netns is None for word in step.do.argv}
+    return tuple(sorted(link for link in vital if link in words))
+
+
+def _confirm(planned: Plan, touched: tuple[str, ...], mode: Mode) -> None:
+    why = f"it touches {', '.join(touched)}, which this host is reached by"
+    if mode.yes:
+        return
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        print(f"{planned.title}: {why}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return
+    raise Refused(f"cannot {planned.title} without a word from you", why=(why,), hints=("--yes",))

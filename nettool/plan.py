@@ -1,0 +1,176 @@
+"""Command, Step, Plan: what would be done, in order, and what of it is left to do on a host."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from nettool.model import Gone, Presence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nettool.facts import Facts, Netns
+    from nettool.model import Endpoint, Fact, Sandbox
+    from nettool.request import Request
+
+
+class Entry(enum.Enum):
+    """How a command gets into a namespace other than the host's."""
+
+    EXEC = "ip netns exec"
+    OPTION = "ip -n"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command to run. The namespace is data: `words` is the only place that spells it out."""
+
+    argv: tuple[str, ...]
+    netns: Netns | None = None
+    entry: Entry = Entry.EXEC
+
+    def words(self) -> tuple[str, ...]:
+        """Return the whole argv, with the way into the namespace in front."""
+        if self.netns is None:
+            return self.argv
+        if self.entry is Entry.OPTION and self.argv[0] == "ip":
+            return ("ip", "-n", self.netns.name, *self.argv[1:])
+        return ("ip", "netns", "exec", self.netns.name, *self.argv)
+
+
+@dataclass(frozen=True, slots=True)
+class GoesWith:
+    """The undo of a step whose effect disappears with that of another step (its fact's key)."""
+
+    key: str
+
+
+class Scope(enum.Enum):
+    """How far a step's effect reaches, and so who may take it back.
+
+    An ENDPOINT step goes when its endpoint is detached, a SANDBOX step with the sandbox's last
+    endpoint, a NETWORK step with its network. A HOST step is only ever taken back by the rollback
+    of its own transaction.
+    """
+
+    ENDPOINT = "endpoint"
+    SANDBOX = "sandbox"
+    NETWORK = "network"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command, the one fact that it makes true, how it is taken back, and why it is there.
+
+    `touches` says that the command reaches into the sandbox, so that its identity is checked first.
+    """
+
+    do: Command
+    undo: Command | GoesWith | None
+    makes: Fact | Gone
+    scope: Scope
+    why: str
+    touches: bool = False
+
+
+class Status(enum.Enum):
+    """What a host's facts say of a step."""
+
+    TODO = "to do"
+    ALREADY = "already so"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A step held against a host's facts; `found` says what is in the way."""
+
+    step: Step
+    status: Status
+    found: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A precondition that does not hold on this host, as the error it becomes when applied."""
+
+    what: str
+    why: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    target_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is recorded once a plan has been applied: an endpoint that is there now, or no longer.
+
+    `made` are the keys of the steps that nettool itself carried out: only those are ever undone.
+    """
+
+    endpoint: Endpoint
+    present: bool
+    made: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole procedure. `decisions` is None until it has been held against a host."""
+
+    request: Request
+    title: str
+    dialect: str
+    steps: tuple[Step, ...]
+    sandboxes: tuple[Sandbox, ...]
+    changes: tuple[Change, ...]
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    inverse: bool = False
+    restores: tuple[Step, ...] = ()
+    """The procedure that an inverse plan takes back: what its own rollback runs."""
+    decisions: tuple[Decision, ...] = ()
+
+    def against(self, facts: Facts) -> Plan:
+        """Hold every step against the facts: to do, already so, or in conflict."""
+        return replace(self, decisions=tuple(decide(step, facts) for step in self.steps))
+
+    @property
+    def to_do(self) -> tuple[Step, ...]:
+        """The steps that would run."""
+        return tuple(d.step for d in self.decisions if d.status is Status.TODO)
+
+    @property
+    def conflicts(self) -> tuple[Decision, ...]:
+        """The steps whose place something else takes."""
+        return tuple(d for d in self.decisions if d.status is Status.CONFLICT)
+
+
+def decide(step: Step, facts: Facts) -> Decision:
+    """Hold one step against the facts."""
+    state = step.makes.state(facts)
+    if state.presence is Presence.OTHER:
+        return Decision(step, Status.CONFLICT, state.found)
+    status = Status.ALREADY if state.presence is Presence.PRESENT else Status.TODO
+    return Decision(step, status)
+
+
+def inverse(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Turn steps round, last first; what goes with another step needs none of its own."""
+    return tuple(
+        Step(
+            do=step.undo,
+            undo=step.do,
+            makes=_opposite(step.makes),
+            scope=step.scope,
+            why=f"takes back: {step.why}",
+            touches=step.touches,
+        )
+        for step in reversed(tuple(steps))
+        if isinstance(step.undo, Command)
+    )
+
+
+def _opposite(fact: Fact | Gone) -> Fact | Gone:
+    return fact.fact if isinstance(fact, Gone) else Gone(fact)

@@ -1,0 +1,109 @@
+"""Plan a request: resolve it, lower it to steps, and hold the steps against the host's facts.
+
+Pure: the same request, facts and records always give the same plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nettool import iproute
+from nettool.checks import check_attach
+from nettool.drivers import bridge
+from nettool.iproute import CLASSIC, MODERN
+from nettool.plan import Change, Plan, Status
+from nettool.request import Attach
+from nettool.resolve import Findings, parse_attach, resolve_attach, resolve_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nettool.facts import Facts
+    from nettool.model import Endpoint, Records, Sandbox
+    from nettool.plan import Step
+    from nettool.request import Request
+
+
+def plan(request: Request, facts: Facts, records: Records) -> Plan:
+    """Plan a request. Raises UsageError for what no host could do, TargetNotFound for ambiguity."""
+    if isinstance(request, Attach):
+        return plan_attach(request, facts, records)
+    from nettool.detaching import plan_detach  # most calls attach or show
+
+    return plan_detach(request, facts, records)
+
+
+def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
+    """Plan to give a sandbox an interface on a bridge."""
+    wanted = parse_attach(request)
+    findings = Findings()
+    sandbox = resolve_sandbox(request.target, facts, findings)
+    endpoint = resolve_attach(wanted, sandbox, facts, findings)
+    dialect = choose_dialect(request.dialect, facts)
+    steps = lower(endpoint, dialect)
+    check_attach(wanted, endpoint, facts, findings)
+    check_tools(steps, facts, findings)
+    planned = Plan(
+        request=request,
+        title=f"attach {sandbox.target} to {endpoint.bridge} as {endpoint.ifname}",
+        dialect=dialect,
+        steps=steps,
+        sandboxes=(sandbox,),
+        changes=(),
+        problems=tuple(findings.problems),
+        notes=tuple(findings.notes),
+    ).against(facts)
+    return _with_record(planned, endpoint, records)
+
+
+def _with_record(planned: Plan, endpoint: Endpoint, records: Records) -> Plan:
+    record = records.endpoint(endpoint.host_end)
+    before = record.made if record else ()
+    done = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
+    made = (*before, *(key for key in done if key not in before))
+    return replace(planned, changes=(Change(endpoint, present=True, made=made),))
+
+
+def lower(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
+    """Return the whole procedure for an endpoint, in order."""
+    return (
+        *name_sandbox(endpoint.sandbox, dialect),
+        *bridge.plug(endpoint, dialect),
+        *bridge.join(endpoint, dialect),
+    )
+
+
+def name_sandbox(sandbox: Sandbox, dialect: str) -> tuple[Step, ...]:
+    """Return the steps that give the sandbox's namespace a name, when it has none."""
+    if not sandbox.named_by_plan:
+        return ()
+    if dialect == MODERN and sandbox.pid is not None:
+        return (iproute.attach_netns_name(sandbox),)
+    return (iproute.make_netns_folder(), iproute.link_netns_name(sandbox))
+
+
+def choose_dialect(wanted: str, facts: Facts) -> str:
+    """Return the dialect to write: `auto` is classic where the host has brctl."""
+    if wanted != "auto":
+        return wanted
+    return CLASSIC if facts.has_tool("brctl") else MODERN
+
+
+def check_tools(steps: Iterable[Step], facts: Facts, findings: Findings) -> None:
+    """Find the programs that the steps need and the host has not."""
+    needed = dict.fromkeys(word for step in steps for word in _programs(step))
+    for tool in needed:
+        if not facts.has_tool(tool):
+            package = iproute.PACKAGES.get(tool, tool)
+            other = ("--dialect modern",) if tool == "brctl" else ()
+            findings.problem(
+                f"{tool} is not installed", f"the package {package} has it",
+                hints=(f"apt-get install {package}", *other),
+            )  # fmt: skip
+
+
+def _programs(step: Step) -> tuple[str, ...]:
+    words = step.do.words()
+    return tuple(dict.fromkeys((words[0], step.do.argv[0])))
+

@@ -1,0 +1,50 @@
+"""What a caller wants, before anything is known of the host. Every front end makes one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+RUNTIMES: Final = ("docker", "podman", "containerd", "crio", "lxc")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whose sandbox is meant. `kind` is `pid`, `netns`, `path`, a runtime, or `container` (any)."""
+
+    kind: str
+    value: str
+
+    def __str__(self) -> str:
+        """Return the form that people type and read: `docker:web`, `pid:1310`."""
+        return f"{self.kind}:{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Give a sandbox an interface on a bridge."""
+
+    target: Target
+    addresses: tuple[str, ...]
+    bridge: str = "docker0"
+    gateway: str = "auto"
+    ifname: str | None = None
+    host_ifname: str | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    routes: tuple[str, ...] = ()
+    default_route: str = "keep"
+    dialect: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Take an interface away from a sandbox again: that one, every one, or the only one."""
+
+    target: Target
+    ifname: str | None = None
+    every: bool = False
+    dialect: str = "auto"
+
+
+Request = Attach | Detach

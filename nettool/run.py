@@ -1,0 +1,102 @@
+"""Start short commands: with `nettool.watch` the only module that starts a process.
+
+Every command is an argv tuple, run without a shell, with a fixed environment (so that output is
+never localised), closed standard input unless given, and a bounded time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+TIMEOUT_SECONDS: Final = 30.0
+
+# sbin is missing from the PATH of an ordinary user, and of root under some sudo and cron settings.
+_SBIN: Final = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+# What reaches a child: the rest of the caller's environment could change what a tool prints or does.
+_PASSED_ON: Final = ("HOME", "DOCKER_HOST", "DOCKER_CONFIG", "CONTAINER_HOST", "CONTAINERS_CONF",
+                     "CONTAINERS_STORAGE_CONF", "XDG_RUNTIME_DIR", "CONTAINERD_ADDRESS",
+                     "CONTAINER_RUNTIME_ENDPOINT", "LXC_PATH")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a command ended: its exit status (128 + signal when killed), and what it wrote."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the exit status is 0; `ip` may write to stderr and still succeed."""
+        return self.status == 0
+
+
+class Started:
+    """A command under way; `finish` waits for it. Several may run side by side."""
+
+    def __init__(self, argv: Sequence[str], *, stdin: str | None = None) -> None:
+        self.argv = tuple(argv)
+        self._stdin = stdin
+        self._process: subprocess.Popen[str] | None = None
+        self._failure = ""
+        try:
+            self._process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="surrogateescape",
+                env=environment(),
+                # A Ctrl-C is for nettool alone: it lets the step end, then takes it back.
+                process_group=0,
+            )
+        except OSError as error:
+            self._failure = f"{self.argv[0]}: {error.strerror}"
+
+    def finish(self, timeout: float = TIMEOUT_SECONDS) -> Result:
+        """Wait for the end; a command that could not be started ends with status 127."""
+        if self._process is None:
+            return Result(self.argv, 127, "", self._failure)
+        try:
+            stdout, stderr = self._process.communicate(self._stdin, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            stdout, stderr = self._process.communicate()
+            return Result(self.argv, 124, stdout, f"{stderr}\ngave no answer within {timeout:g} s")
+        status = self._process.returncode
+        return Result(self.argv, status if status >= 0 else 128 - status, stdout, stderr)
+
+
+def run(argv: Sequence[str], *, stdin: str | None = None, timeout: float = TIMEOUT_SECONDS) -> Result:
+    """Run one command to its end. Never raises for what the command does."""
+    return Started(argv, stdin=stdin).finish(timeout)
+
+
+def search_path() -> str:
+    """Return the PATH that commands are looked up in: the caller's, and the sbin folders."""
+    folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    folders += [folder for folder in _SBIN if folder not in folders]
+    return os.pathsep.join(folders)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment that every child gets."""
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {**passed, "PATH": search_path(), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+
+
+def find_tools(names: Iterable[str]) -> dict[str, str]:
+    """Return where each tool is; a tool that is not installed is left out."""
+    path = search_path()
+    found = {name: shutil.which(name, path=path) for name in names}
+    return {name: place for name, place in found.items() if place}

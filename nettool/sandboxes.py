@@ -1,0 +1,164 @@
+"""Find the sandbox that a target means: a process, a namespace by name or path, a container."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from nettool import naming
+from nettool.errors import UsageError
+from nettool.facts import SandboxFact
+from nettool.host import HOST_NETNS, NETNS_FOLDER
+from nettool.processes import read_process
+from nettool.request import RUNTIMES, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nettool.arguments import Arguments
+
+# Both spellings lead to the same folder on every current distribution.
+_NAMED: Final = ("/var/run/netns/", "/run/netns/")
+
+
+def target_of(arguments: Arguments) -> Target | None:
+    """Return the target that a command line names; None when it names none. Raises UsageError."""
+    given = [key for key in ("pid", "container", "netns") if arguments.values.get(key) is not None]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} are two targets; one is needed")
+    if not given:
+        return None
+    if given == ["pid"]:
+        return _pid_target(arguments.number("pid") or 0)
+    text = arguments.text(given[0]) or ""
+    return _container_target(text) if given == ["container"] else _netns_target(text)
+
+
+def required_target(arguments: Arguments) -> Target:
+    """Return the target of a verb that cannot do without. Raises UsageError."""
+    target = target_of(arguments)
+    if target is None:
+        raise UsageError(
+            "no target was given",
+            hints=("--pid 1310", "--container web", "--netns blue"),
+        )
+    return target
+
+
+def _pid_target(pid: int) -> Target:
+    if not 0 < pid < 1 << 22:
+        raise UsageError(f"--pid {pid} is no process id")
+    return Target("pid", str(pid))
+
+
+def _container_target(text: str) -> Target:
+    runtime, colon, name = text.partition(":")
+    if not colon:
+        return Target("container", text)
+    if runtime not in RUNTIMES:
+        raise UsageError(
+            f"--container {text!r}: {runtime!r} is no runtime that nettool knows",
+            why=(f"known: {', '.join(RUNTIMES)}",),
+        )
+    return Target(runtime, name)
+
+
+def _netns_target(text: str) -> Target:
+    for folder in _NAMED:
+        if text.startswith(folder):
+            text = text.removeprefix(folder)
+    if "/" in text:
+        if not text.startswith("/") or "\0" in text:
+            raise UsageError(f"--netns {text!r} is neither a name nor an absolute path")
+        return Target("path", text)
+    if not naming.is_netns_name(text):
+        raise UsageError(
+            f"--netns {text!r} cannot be the name of a namespace",
+            why=("letters, digits, '_', '.' and '-', beginning with a letter or a digit",),
+        )
+    return Target("netns", text)
+
+
+def find(target: Target) -> SandboxFact:
+    """Return what a target leads to on this host.
+
+    Raises TargetNotFound for a container that no runtime has, or several have.
+    """
+    if target.kind == "pid":
+        return _find_process(target)
+    if target.kind in ("netns", "path"):
+        path = f"{NETNS_FOLDER}/{target.value}" if target.kind == "netns" else target.value
+        return _find_path(target, path)
+    from nettool.runtimes import find_container  # a pid needs no runtime
+
+    return find_container(target.value, None if target.kind == "container" else target.kind)
+
+
+def find_all() -> tuple[SandboxFact, ...]:
+    """Return every sandbox of this host: containers, named namespaces, and processes with their own.
+
+    One namespace is one sandbox, with every target that leads to it.
+    """
+    from nettool.runtimes import list_containers  # only a survey needs it
+
+    own = os.stat(HOST_NETNS).st_ino
+    merged: dict[int, SandboxFact] = {}
+    for fact in (*list_containers(), *_named(), *_processes(own)):
+        if fact.inode is None or fact.inode == own:
+            continue
+        before = merged.get(fact.inode)
+        merged[fact.inode] = _merge(before, fact) if before else fact
+    return tuple(merged.values())
+
+
+def _merge(first: SandboxFact, second: SandboxFact) -> SandboxFact:
+    answers = (*first.answers_to, *(a for a in second.answers_to if a not in first.answers_to))
+    return SandboxFact(
+        answers, first.state, first.path, first.inode, first.pid or second.pid,
+        first.start_time or second.start_time, first.detail,
+    )  # fmt: skip
+
+
+def _find_process(target: Target) -> SandboxFact:
+    pid = int(target.value)
+    process = read_process(pid)
+    return SandboxFact(
+        (str(target),), process.state, f"/proc/{pid}/ns/net", process.inode, pid, process.start_time,
+        process.detail,
+    )  # fmt: skip
+
+
+def _find_path(target: Target, path: str) -> SandboxFact:
+    try:
+        found = os.stat(path)
+    except PermissionError:
+        return SandboxFact((str(target),), "forbidden", path, detail=f"only root may look at {path}")
+    except OSError as error:
+        return SandboxFact((str(target),), "gone", path, detail=f"{path}: {error.strerror}")
+    if found.st_dev != os.stat(HOST_NETNS).st_dev:
+        detail = f"{path} is no namespace (not on nsfs): what is left of one, or another file"
+        return SandboxFact((str(target),), "no namespace", path, detail=detail)
+    return SandboxFact((str(target),), "running", path, found.st_ino)
+
+
+def _named() -> Iterator[SandboxFact]:
+    try:
+        names = sorted(os.listdir(NETNS_FOLDER))
+    except OSError:
+        return
+    for name in names:
+        fact = _find_path(Target("netns", name), f"{NETNS_FOLDER}/{name}")
+        if fact.state == "running":
+            yield fact
+
+
+def _processes(own: int) -> Iterator[SandboxFact]:
+    seen: set[int] = set()
+    for name in sorted((n for n in os.listdir("/proc") if n.isdecimal()), key=int):
+        try:
+            inode = os.stat(f"/proc/{name}/ns/net").st_ino
+        except OSError:
+            continue
+        if inode != own and inode not in seen:
+            seen.add(inode)
+            yield _find_process(Target("pid", name))

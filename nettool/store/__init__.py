@@ -1,0 +1,1 @@
+"""Records: what nettool remembers between two runs."""

@@ -1,0 +1,118 @@
+"""Records of this boot, a JSON file an endpoint, in the run folder (`/run/nettool`).
+
+An attached endpoint lives in the kernel and dies with it, so its record lives where a reboot wipes
+it. An exported script leaves its notes beside the records: a text file a host end, one line a step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from nettool.codec import Malformed, decode, encode
+from nettool.errors import Refused
+from nettool.facts import Netns, RouteFact
+from nettool.model import Endpoint, Record, Records, Sandbox, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nettool.plan import Change
+
+FORMAT: Final = 1
+_CLASSES: Final = (Endpoint, Netns, Record, RouteFact, Sandbox)
+
+
+def run_folder() -> str:
+    """Return the folder of this boot's state: `NETTOOL_RUN_DIR`, or /run/nettool."""
+    return os.environ.get("NETTOOL_RUN_DIR") or "/run/nettool"
+
+
+def read_records() -> Records:
+    """Read every record and every script's notes. A folder that is not there holds none.
+
+    Raises Refused when the folder could have been written by somebody else.
+    """
+    folder = f"{run_folder()}/endpoints"
+    try:
+        _check_owner(folder)
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return Records()
+    except PermissionError:
+        # An ordinary user may plan without root; what root remembers stays out of sight.
+        return Records()
+    records = (_read_record(f"{folder}/{name}") for name in names if name.endswith(".json"))
+    traces = (_read_trace(folder, name) for name in names if name.endswith(".made"))
+    return Records(tuple(record for record in records if record is not None), tuple(traces))
+
+
+def write_changes(changes: Iterable[Change], dialect: str) -> None:
+    """Record what a plan has changed."""
+    folder = f"{run_folder()}/endpoints"
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    _check_owner(folder)
+    for change in changes:
+        name = f"{folder}/{change.endpoint.host_end}"
+        if change.present:
+            body = {"format": FORMAT, "record": encode(Record(change.endpoint, dialect, change.made))}
+            _write(f"{name}.json", json.dumps(body))
+        else:
+            _remove(f"{name}.json")
+            _remove(f"{name}.made")
+
+
+def _read_record(path: str) -> Record | None:
+    try:
+        body: Any = json.loads(_read(path))
+        record = decode(body["record"], _CLASSES) if body.get("format") == FORMAT else None
+    except (OSError, ValueError, KeyError, AttributeError, Malformed) as error:
+        raise Refused(
+            f"the record {path} cannot be read",
+            why=(f"{type(error).__name__}: {error}",),
+            hints=("look at it, and remove it when it is of no use",),
+        ) from error
+    return record if isinstance(record, Record) else None
+
+
+def _read_trace(folder: str, name: str) -> Trace:
+    try:
+        text = _read(f"{folder}/{name}")
+    except OSError:
+        text = ""
+    return Trace(name.removesuffix(".made"), tuple(text.splitlines()))
+
+
+def _check_owner(folder: str) -> None:
+    found = os.stat(folder, follow_symlinks=False)
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+        raise Refused(
+            f"the state folder {folder} is not safe to use",
+            why=("it belongs to another user, or others may write to it",),
+            hints=(f"chown root {folder}; chmod 0700 {folder}",),
+        )
+
+
+def _read(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(fd, encoding="utf-8") as file:
+        return file.read()
+
+
+def _write(path: str, text: str) -> None:
+    """Put a file in its place whole, or not at all."""
+    part = f"{path}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(part, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,267 @@
+"""Throw-away hosts: a network and mount namespace each, with and without root.
+
+A host has its own `/run`, `/sys`, interfaces, rules and sysctls; files elsewhere and process ids are
+the machine's. Nothing that runs inside reaches the machine's own network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Self, TypedDict, Unpack
+
+from snapshot import environment, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TIMEOUT_SECONDS: Final = 60
+
+# `cat` holds the namespaces until its standard input closes: at the latest when the tests die.
+# /sys is fresh because it shows the interfaces of the namespace that it was mounted in; the control
+# groups move over, since a container engine needs them. Where that is not allowed, `brctl show` is blind.
+_INSIDE: Final = """
+mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns /run/lock && ip link set lo up || exit 1
+mkdir /run/cgroup
+if mount --rbind /sys/fs/cgroup /run/cgroup 2>/dev/null; then cgroups=1; fi
+if mount -t sysfs sysfs /sys 2>/dev/null && [ "$cgroups" ]; then
+    mount --rbind /run/cgroup /sys/fs/cgroup && umount -l /run/cgroup
+fi
+rmdir /run/cgroup 2>/dev/null
+echo ready && cat
+"""
+_SERVER: Final = """
+import signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+try:
+    server = socket.create_server(("::", int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True)
+except OSError:
+    server = socket.create_server(("", int(sys.argv[1])))
+print("ready", flush=True)
+page = sys.argv[2].encode()
+while True:
+    client = server.accept()[0]
+    client.settimeout(2)
+    try:
+        client.recv(4096)
+        client.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(page) + page)
+    except OSError:
+        pass
+    client.close()
+"""
+
+
+class Options(TypedDict, total=False):
+    """How a command is run: what it reads, what is added to its environment, where, and how long."""
+
+    input: str | None
+    env: Mapping[str, str] | None
+    cwd: str | Path
+    timeout: float
+
+
+class HostUnavailableError(Exception):
+    """This machine allows no namespaces to this user."""
+
+
+class Host:
+    """A machine of its own for one test: `with Host() as host: host.check("ip", "link")`."""
+
+    # Shell commands for when the tests die before they could close the host.
+    at_end = ""
+
+    def __init__(self) -> None:
+        self._processes: dict[int, subprocess.Popen[str]] = {}
+        unprivileged = ("--user", "--map-root-user") if os.geteuid() else ()
+        self.pid = self._hold(
+            ("unshare", *unprivileged, "--net", "--mount", "sh", "-c", _INSIDE + self.at_end)
+        )
+        user = ("--user", "--preserve-credentials") if os.geteuid() else ()
+        self.enter = ("nsenter", "--target", str(self.pid), *user, "--net", "--mount")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def path(self, inside: str) -> Path:
+        """Return where a file of this host (below /run) is found from outside."""
+        return Path(f"/proc/{self.pid}/root{inside}")
+
+    # --- running commands
+
+    def popen(
+        self,
+        *argv: str,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path = "/",
+        stdin: int = subprocess.DEVNULL,
+        output: int | IO[str] = subprocess.PIPE,
+    ) -> subprocess.Popen[str]:
+        """Start a command inside; its pid is the command's own, so it can be sent signals."""
+        process = subprocess.Popen(
+            (*self.enter, "env", "-C", str(cwd), "--", *argv),
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            encoding="utf-8",
+            errors="surrogateescape",
+            env={**self.environment(), **(env or {})},
+        )
+        self._processes[process.pid] = process
+        return process
+
+    def run(
+        self,
+        *argv: str,
+        input: str | None = None,  # noqa: A002 - subprocess's own word
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path = "/",
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside to its end."""
+        stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
+        process = self.popen(*argv, env=env, cwd=cwd, stdin=stdin)
+        try:
+            stdout, stderr = process.communicate(input, timeout)
+        finally:
+            self.kill(process.pid)
+        return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
+
+    def check(self, *argv: str, **options: Unpack[Options]) -> str:
+        """Run a command inside that must succeed; return what it printed."""
+        done = self.run(*argv, **options)
+        assert done.returncode == 0, f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def nettool(self, *args: str, **options: Unpack[Options]) -> subprocess.CompletedProcess[str]:
+        """Run this very nettool inside, with its records in the host's own /run."""
+        return self.run(*self.nettool_argv(*args), **options)
+
+    def nettool_argv(self, *args: str) -> tuple[str, ...]:
+        """Return how `nettool` is called, for `popen`."""
+        return (sys.executable, "-m", "nettool", *args)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of every command inside."""
+        return {**environment(), "NETTOOL_RUN_DIR": "/run/nettool", "NETTOOL_STATE_DIR": "/run/nettool-state"}
+
+    # --- furnishing
+
+    def add_bridge(
+        self, name: str, *addresses: str, mac: str | None = "", mtu: int | None = None, used: bool = True
+    ) -> None:
+        """Add a bridge that is up, with a MAC of its own (None: the kernel's choice).
+
+        `used`: a port was on it before. The first port ever gives a bridge its fe80:: address, and
+        that stays; on a real host it is there already.
+        """
+        settings = [] if mac is None else ["address", mac or _mac(name)]
+        settings += [] if mtu is None else ["mtu", str(mtu)]
+        lines = [f"link add name {name} {' '.join(settings)} type bridge", f"link set dev {name} up"]
+        lines += [f"address add {address} dev {name}" for address in addresses]
+        if used:
+            lines += [
+                "link add name used0 type veth peer name used1",
+                f"link set dev used0 master {name} up",
+                "link set dev used1 up",
+            ]
+        self.check("ip", "-batch", "-", input="\n".join(lines))
+        if used:
+            self._wait_for_link_local(name)
+            self.check("ip", "link", "del", "dev", "used0")
+
+    def _wait_for_link_local(self, name: str) -> None:
+        """Wait until the kernel has given the bridge its fe80:: address, where IPv6 is on."""
+        deadline = time.monotonic() + 2
+        if self.run("test", "-d", f"/proc/sys/net/ipv6/conf/{name}").returncode:
+            return
+        while "fe80" not in self.check("ip", "-6", "address", "show", "dev", name):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.005)
+
+    def container(self, *, serve: bool = False, port: int = 80, page: str = "hello\n") -> int:
+        """Start a process with a network namespace of its own, only `lo` in it; return its pid.
+
+        With `serve` it answers every HTTP request on `port` with `page`, on IPv4 and IPv6.
+        """
+        server = (sys.executable, "-I", "-S", "-c", _SERVER, str(port), page)
+        last = 'exec "$@"' if serve else "echo ready && exec cat"
+        return self._hold((*self.enter, "unshare", "--net", "setpriv", "--pdeathsig", "KILL",
+                           "sh", "-c", f"ip link set lo up && {last}", "sh", *server))  # fmt: skip
+
+    def inside(self, pid: int, *argv: str) -> str:
+        """Run a command in a container's network namespace, which must succeed; return what it printed."""
+        return self.check("nsenter", f"--net=/proc/{pid}/ns/net", *argv)
+
+    def snapshot(self, *pids: int) -> dict[str, str]:
+        """Read the canonical snapshot of this host and of these containers."""
+        return snapshot([f"/proc/{pid}/ns/net" for pid in pids], enter=self.enter)
+
+    # --- ending
+
+    def kill(self, pid: int) -> None:
+        """End a process that this host started, and wait for it."""
+        process = self._processes.pop(pid)
+        if process.poll() is None:
+            process.kill()
+        process.wait(TIMEOUT_SECONDS)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def close(self) -> None:
+        """End everything that runs inside, daemons that left their parents too."""
+        if self.pid not in self._processes:
+            return
+        strays = [pid for pid in self.processes() if pid not in self._processes]
+        for pid in list(self._processes):
+            self.kill(pid)
+        for pid in strays:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def processes(self) -> list[int]:
+        """Return the pids of all that runs in this host's mount namespace."""
+        mine = mount_namespace(self.pid)
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [pid for pid in pids if mount_namespace(pid) == mine]
+
+    def _hold(self, argv: Sequence[str]) -> int:
+        """Start a process that stays; it says "ready" when it is."""
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env=self.environment(),
+        )
+        self._processes[process.pid] = process
+        if process.stdout is None or process.stdout.readline() != "ready\n":
+            _, reason = process.communicate(timeout=TIMEOUT_SECONDS)
+            del self._processes[process.pid]
+            raise HostUnavailableError(reason.strip() or f"{argv[0]} gave no answer")
+        return process.pid
+
+
+def mount_namespace(pid: int) -> str | None:
+    """Return the mount namespace of a process; None when it has ended or is another user's."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/mnt").readlink())
+    except OSError:
+        return None
+
+
+def _mac(name: str) -> str:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return ":".join(["02", "42", *(digest[i : i + 2] for i in range(0, 8, 2))])
