@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
 
 from nettool.errors import Interrupted, NettoolError, Refused, RollbackIncomplete
 from nettool.plan import Status, decide, inverse
@@ -13,9 +11,11 @@ from nettool.processes import read_process
 from nettool.run import run
 from nettool.store.rundir import write_changes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType
+    from typing import Final
 
     from nettool.facts import Facts
     from nettool.model import Sandbox
@@ -28,14 +28,14 @@ class _StepFailed(Exception):  # noqa: N818 - it never leaves this module
     """A step did not do what it should."""
 
 
-@dataclass(slots=True)
 class _Transaction:
     """One run of a plan. `started` are the steps that may have changed the host."""
 
-    plan: Plan
-    read: Callable[[], Facts]
-    started: list[Step] = field(default_factory=list)
-    signal: int | None = None
+    def __init__(self, plan: Plan, read: Callable[[], Facts]) -> None:
+        self.plan = plan
+        self.read = read
+        self.started: list[Step] = []
+        self.signal: int | None = None
 
 
 def apply(plan: Plan, read: Callable[[], Facts]) -> None:

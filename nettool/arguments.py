@@ -10,11 +10,13 @@ only those who need its answers pay for it.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
 
+from nettool.value import Value
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Final
 
 
 class Kind(enum.Enum):
@@ -26,8 +28,7 @@ class Kind(enum.Enum):
     TEXTS = "texts"
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Value):
     """One option of a verb: `names` as typed (`--pid`, `-n`), the first long one gives the key."""
 
     names: tuple[str, ...]
@@ -44,15 +45,14 @@ class Option:
         return long[2:].replace("-", "_")
 
     @property
-    def empty(self) -> Value:
+    def empty(self) -> Given:
         """The value when the option is not given."""
         if self.kind is Kind.FLAG:
             return False
         return () if self.kind is Kind.TEXTS else self.default
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+class Operand(Value):
     """A positional argument; `rest` takes all that is left, dashes and all."""
 
     key: str
@@ -61,8 +61,7 @@ class Operand:
     rest: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Verb:
+class Verb(Value):
     """A command: its words, its options, and the function that carries it out."""
 
     name: str
@@ -74,14 +73,13 @@ class Verb:
     description: str = ""
 
 
-Value = str | int | bool | tuple[str, ...] | None
+Given = str | int | bool | tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+class Arguments(Value):
     """The values of one command line, by option key, with an accessor for each kind."""
 
-    values: Mapping[str, Value] = field(default_factory=dict)
+    values: Mapping[str, Given]
 
     def text(self, key: str) -> str | None:
         """Return a text option's value, or None when it was not given and has no default."""
@@ -113,7 +111,7 @@ _NUMBER: Final = frozenset("0123456789")
 def parse(verb: Verb, words: Sequence[str]) -> Arguments | None:
     """Read a complete and valid command line; None when Typer has to look at it."""
     by_name = {name: option for option in verb.options for name in option.names}
-    values: dict[str, Value] = {option.key: option.empty for option in verb.options}
+    values: dict[str, Given] = {option.key: option.empty for option in verb.options}
     positional: list[str] = []
     rest = iter(words)
     try:
@@ -133,7 +131,7 @@ def parse(verb: Verb, words: Sequence[str]) -> Arguments | None:
 
 
 def _take_option(
-    by_name: Mapping[str, Option], word: str, rest: Iterator[str], values: dict[str, Value]
+    by_name: Mapping[str, Option], word: str, rest: Iterator[str], values: dict[str, Given]
 ) -> None:
     name, equals, attached = word.partition("=") if word.startswith("--") else (word, "", "")
     option = by_name.get(name)
@@ -151,7 +149,7 @@ def _take_option(
     values[option.key] = _value(option, raw, values[option.key])
 
 
-def _value(option: Option, raw: str, before: Value) -> Value:
+def _value(option: Option, raw: str, before: Given) -> Given:
     if option.choices and raw not in option.choices:
         raise _NotUnderstoodError
     if option.kind is Kind.TEXTS:
@@ -163,7 +161,7 @@ def _value(option: Option, raw: str, before: Value) -> Value:
     return raw
 
 
-def _take_operands(operands: Sequence[Operand], positional: list[str], values: dict[str, Value]) -> None:
+def _take_operands(operands: Sequence[Operand], positional: list[str], values: dict[str, Given]) -> None:
     for operand in operands:
         if operand.rest:
             if operand.required and not positional:

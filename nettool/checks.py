@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
 
 from nettool.resolve import ETHERNET_MTU, present_interface
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nettool.facts import Facts, LinkFact, NamespaceFacts
     from nettool.model import Endpoint
@@ -35,12 +35,15 @@ def _check_same_settings(
     host_end, inner = present
     have = _global_addresses(inside, inner.name)
     pairs = [
-        ("address", ", ".join(endpoint.addresses), ", ".join(have), not set(have) <= set(endpoint.addresses)),
+        (
+            "address", ", ".join(endpoint.addresses), ", ".join(have),
+            not set(have) <= set(endpoint.addresses),
+        ),
         ("bridge", endpoint.bridge, host_end.master or "none", host_end.master not in (None, endpoint.bridge)),
         ("MAC", endpoint.mac or "any", inner.mac, endpoint.mac not in (None, inner.mac)),
         (
             "MTU", str(endpoint.mtu or ETHERNET_MTU), str(inner.mtu),
-            (endpoint.mtu or ETHERNET_MTU) != inner.mtu,
+            inner.mtu != (endpoint.mtu or ETHERNET_MTU),
         ),
         (
             "host end", wanted.request.host_ifname or "any", host_end.name,

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, NoReturn
 
 from nettool import __version__
 from nettool.arguments import Arguments, parse
 from nettool.errors import NettoolError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final, NoReturn
 
     from nettool.arguments import Verb
 

@@ -1,17 +1,20 @@
-"""Frozen dataclasses to JSON values and back: one form for saved plans, records and facts files.
+"""Frozen values to JSON values and back: one form for saved plans, records and facts files.
 
 An object becomes a mapping with its class name under `is`. Reading accepts only the classes it is
-given and only the fields they have, so that a file from elsewhere cannot make anything else.
+given, only the fields they have, and only values of the fields' types, so that a file from elsewhere
+cannot make anything else.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
 
+from nettool.value import Value, field_types
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 
 class Malformed(ValueError):  # noqa: N818 - the caller turns it into an error with a status
@@ -19,11 +22,11 @@ class Malformed(ValueError):  # noqa: N818 - the caller turns it into an error w
 
 
 def encode(value: object) -> Any:
-    """Return the JSON value of dataclasses, enums, tuples, mappings and plain values."""
+    """Return the JSON value of frozen values, enums, tuples, mappings and plain values."""
     if isinstance(value, enum.Enum):
         return value.value
-    if is_dataclass(value) and not isinstance(value, type):
-        body = {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Value):
+        body = {name: encode(getattr(value, name)) for name in field_types(type(value))}
         return {"is": type(value).__name__, **body}
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
@@ -52,6 +55,28 @@ def _decode(value: Any, classes: dict[str, type]) -> Any:
         raise Malformed(f"unknown object {value['is']!r}")
     body = {key: _decode(item, classes) for key, item in value.items() if key != "is"}
     try:
-        return cls(**body)
-    except (TypeError, ValueError) as error:
+        made = cls(**body)
+    except TypeError as error:
         raise Malformed(f"{value['is']}: {error}") from error
+    for name, kind in field_types(cls).items():
+        if not _fits(getattr(made, name), kind):
+            raise Malformed(f"{value['is']}.{name} is no {kind}")
+    return made
+
+
+def _fits(value: Any, annotation: str) -> bool:
+    """Whether a value has the type that a field's annotation names (as text, PEP 563)."""
+    kinds = annotation.split(" | ") if not annotation.startswith("tuple[") else [annotation]
+    return any(_is_a(value, kind) for kind in kinds)
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    if kind.startswith("tuple["):
+        inner = kind.removeprefix("tuple[").removesuffix("]")
+        if not isinstance(value, tuple):
+            return False
+        if inner.endswith(", ..."):
+            return all(_fits(item, inner.removesuffix(", ...")) for item in value)
+        kinds = inner.split(", ")
+        return len(kinds) == len(value) and all(map(_fits, value, kinds))
+    return type(value).__name__ == ("NoneType" if kind == "None" else kind)

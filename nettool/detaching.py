@@ -6,9 +6,6 @@ name of its host end. What nettool did not make is never in the plan.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 from nettool import naming
 from nettool.errors import Refused, TargetNotFound
 from nettool.facts import Netns, RouteFact
@@ -17,7 +14,9 @@ from nettool.model import Endpoint, Record
 from nettool.plan import Change, Plan, Scope, inverse
 from nettool.planner import check_tools, choose_dialect, lower
 from nettool.resolve import Findings, resolve_sandbox
+from nettool.value import replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nettool.facts import Facts, LinkFact
     from nettool.model import Records, Sandbox, Trace

@@ -6,11 +6,10 @@ Facts are plain values. `nettool.host` reads them; `nettool facts` prints them a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from nettool.value import Value, replace
 
 
-@dataclass(frozen=True, slots=True)
-class Netns:
+class Netns(Value):
     """A network namespace as a plan names it: its name under /var/run/netns, and its inode.
 
     The inode is None in a plan for a sandbox that could not be read. A plan says None instead of a
@@ -21,8 +20,7 @@ class Netns:
     inode: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class LinkFact:
+class LinkFact(Value):
     """One interface. `kind` is the kernel's (`bridge`, `veth`, …), empty for a physical one."""
 
     name: str
@@ -38,16 +36,14 @@ class LinkFact:
     """Whether the MAC was set by somebody (NET_ADDR_SET); None where that is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class AddressFact:
+class AddressFact(Value):
     """An address of a link, with its prefix length: `172.17.0.1/16`."""
 
     link: str
     cidr: str
 
 
-@dataclass(frozen=True, slots=True)
-class RouteFact:
+class RouteFact(Value):
     """A route of the main table. `exact` is False when it has parts that this form leaves out."""
 
     family: int
@@ -71,8 +67,7 @@ class RouteFact:
         return (self.destination, *words, *(("onlink",) if self.onlink else ()))
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceFacts:
+class NamespaceFacts(Value):
     """The inside of one network namespace. `nsid` is its id as the host's namespace knows it."""
 
     inode: int
@@ -100,8 +95,7 @@ class NamespaceFacts:
         return dict(self.sysctls).get(key)
 
 
-@dataclass(frozen=True, slots=True)
-class NetnsNameFact:
+class NetnsNameFact(Value):
     """An entry of /var/run/netns. `inode` is None when it leads to no namespace (dangling)."""
 
     name: str
@@ -109,8 +103,7 @@ class NetnsNameFact:
     symlink: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxFact:
+class SandboxFact(Value):
     """A container's network stack, as found from a target. `answers_to` are the targets it has.
 
     `state` is `running`, or what the runtime or the kernel says instead: `created`, `exited`,
@@ -126,8 +119,7 @@ class SandboxFact:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Value):
     """A host at one moment: its own namespace, the sandboxes that were asked for, and its tools."""
 
     host: NamespaceFacts

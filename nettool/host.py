@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import struct
-from typing import TYPE_CHECKING, Any, Final
 
 from nettool.errors import NettoolError
 from nettool.facts import (
@@ -24,8 +21,10 @@ from nettool.facts import (
 )
 from nettool.run import Started, find_tools
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any, Final
 
     from nettool.facts import SandboxFact
 
@@ -41,7 +40,7 @@ _ROUTE_KEYS: Final = frozenset(
 )
 
 
-# include/uapi/linux/{rtnetlink,net_namespace,netlink}.h
+# From rtnetlink.h, net_namespace.h and netlink.h of the kernel's include/uapi/linux.
 _RTM_NEWNSID: Final = 88
 _RTM_GETNSID: Final = 90
 _NETNSA_FD: Final = 3
@@ -107,7 +106,9 @@ class _Reader:
             return None
         result = self._links.finish()
         values = self._sysctls.finish().stdout.split() if self._sysctls else []
-        nsid = None if self._fd is None else namespace_id(self._fd)
+        # Only a veth whose other end is elsewhere can be mistaken for another's.
+        asked = self._fd is not None and "link_netnsid" in result.stdout
+        nsid = namespace_id(self._fd) if asked and self._fd is not None else None
         if self._fd is not None:
             os.close(self._fd)
         if not result.ok:
@@ -137,7 +138,7 @@ def parse_namespace(
     routes = documents[1] if len(documents) > 1 else []
     return NamespaceFacts(
         inode=inode,
-        links=tuple(_link(link, own=nsid is None) for link in links if "ifname" in link),
+        links=tuple(_link(link) for link in links if "ifname" in link),
         addresses=tuple(_addresses(links)),
         routes=tuple(_route(route) for route in routes if _is_ours(route)),
         nsid=nsid,
@@ -157,7 +158,7 @@ def _documents(text: str) -> list[Any]:
     return documents
 
 
-def _link(raw: dict[str, Any], *, own: bool) -> LinkFact:
+def _link(raw: dict[str, Any]) -> LinkFact:
     kind = raw.get("linkinfo", {}).get("info_kind", "")
     return LinkFact(
         name=raw["ifname"],
@@ -169,7 +170,7 @@ def _link(raw: dict[str, Any], *, own: bool) -> LinkFact:
         master=raw.get("master"),
         peer_index=raw.get("link_index"),
         peer_nsid=raw.get("link_netnsid"),
-        mac_set=_mac_is_set(raw["ifname"], raw["ifindex"]) if kind == "bridge" and own else None,
+        mac_set=_mac_is_set(raw["ifname"], raw["ifindex"]) if kind == "bridge" else None,
     )
 
 
@@ -193,8 +194,7 @@ def _addresses(links: Iterable[dict[str, Any]]) -> Iterable[AddressFact]:
 
 
 def _is_ours(route: dict[str, Any]) -> bool:
-    unicast = route.get("type", "unicast") == "unicast"
-    return unicast and route.get("table", "main") == "main" and not route.get("dst", "").startswith("multicast")
+    return (route.get("type", "unicast"), route.get("table", "main")) == ("unicast", "main")
 
 
 def _route(raw: dict[str, Any]) -> RouteFact:
@@ -242,6 +242,10 @@ def namespace_id(fd: int) -> int | None:
 
     It is what `link_netnsid` of a veth names. See rtnetlink(7) and net/core/net_namespace.c.
     """
+    # socket takes 4 ms to import, and most calls need none of it.
+    import socket
+    import struct
+
     attribute = struct.pack("=HHI", 8, _NETNSA_FD, fd)
     body = struct.pack("=Bxxx", socket.AF_UNSPEC) + attribute
     header = struct.pack("=IHHII", 16 + len(body), _RTM_GETNSID, _NLM_F_REQUEST, 1, 0)

@@ -8,8 +8,6 @@ takes no dialect.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
 
 from nettool.model import (
     Address,
@@ -25,8 +23,12 @@ from nettool.model import (
     VethPair,
 )
 from nettool.plan import Command, Entry, GoesWith, Scope, Step
+from nettool.value import replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from nettool.facts import Netns, RouteFact
     from nettool.model import Endpoint, Sandbox
 
@@ -226,7 +228,7 @@ def add_address(link: str, cidr: str, netns: Netns, dialect: str, *, with_key: s
 
 
 def add_route(
-    route: RouteFact, netns: Netns, dialect: str, *, why: str, with_key: str, name_device: bool = True
+    route: RouteFact, netns: Netns, dialect: str, *, with_key: str, name_device: bool = True
 ) -> Step:
     """Add a route to a sandbox. Without `name_device` the kernel finds the interface, as by hand."""
     words = (route if name_device else replace(route, link=None)).words()
@@ -235,9 +237,15 @@ def add_route(
         undo=GoesWith(with_key),
         makes=Route(netns, route),
         scope=Scope.ENDPOINT,
-        why=why,
+        why=_why_route(route),
         touches=True,
     )
+
+
+def _why_route(route: RouteFact) -> str:
+    if route.destination == "default":
+        return "sends everything else to the gateway"
+    return "a route that was asked for" if route.via else "this destination is straight on the link"
 
 
 def replace_default(route: RouteFact, old: RouteFact, netns: Netns, dialect: str) -> Step:

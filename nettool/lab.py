@@ -207,7 +207,7 @@ def find_host(name: str) -> Host:
 
 def enter(host: Host, argv: Sequence[str]) -> NoReturn:
     """Become the command, on that host."""
-    folder = Path.cwd()
+    folder = _current_folder()
     for kind in ("uts", "net", "mnt"):
         _set_namespace(f"/proc/{host.pid}/ns/{kind}")
     _change_folder(folder)
@@ -288,7 +288,8 @@ def _wait_outside(first: int) -> int:
 
     def end(number: int, _frame: object) -> None:
         received.append(number)
-        os.kill(first, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(first, signal.SIGKILL)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -478,7 +479,15 @@ def _holds(host: Host) -> bool:
     return _read(f"/proc/{host.pid}/comm").strip() == host.name
 
 
-def _change_folder(folder: Path) -> None:
+def _current_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        # It has been removed, or may not be read.
+        return "/"
+
+
+def _change_folder(folder: str) -> None:
     """Go to the folder by its name: a mount namespace is entered at its root."""
     try:
         os.chdir(folder)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
 
+from nettool.value import Value
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from nettool.facts import Facts, LinkFact, Netns, RouteFact
 
 
@@ -25,8 +28,7 @@ class Presence(enum.Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Value):
     """What a look-up found; `found` describes the other thing that takes the place."""
 
     presence: Presence
@@ -44,8 +46,7 @@ def other(found: str) -> State:
     return State(Presence.OTHER, found)
 
 
-@dataclass(frozen=True, slots=True)
-class NetnsFolder:
+class NetnsFolder(Value):
     """The folder where `ip netns` looks names up (ip-netns(8))."""
 
     path: str
@@ -64,8 +65,7 @@ class NetnsFolder:
         return f"{self.path} is a folder"
 
 
-@dataclass(frozen=True, slots=True)
-class NetnsName:
+class NetnsName(Value):
     """A name for a network namespace, under which the `ip` tool finds it."""
 
     netns: Netns
@@ -93,8 +93,7 @@ class NetnsName:
         return f"/var/run/netns/{self.netns.name} is the sandbox's network namespace"
 
 
-@dataclass(frozen=True, slots=True)
-class VethPair:
+class VethPair(Value):
     """A virtual cable, one end of which stays on the host."""
 
     host_end: str
@@ -117,8 +116,7 @@ class VethPair:
         return f"{self.host_end} is a veth on the host"
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Value):
     """A link that is plugged into a bridge."""
 
     bridge: str
@@ -141,8 +139,7 @@ class Port:
         return f"{self.link} is a port of {self.bridge}"
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeMac:
+class BridgeMac(Value):
     """A bridge whose MAC stays as it is when ports come and go."""
 
     bridge: str
@@ -163,8 +160,7 @@ class BridgeMac:
         return f"{self.bridge} keeps the MAC {self.mac}"
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
+class Inside(Value):
     """The other end of a veth pair is in the sandbox's namespace."""
 
     host_end: str
@@ -192,8 +188,7 @@ class Inside:
         return f"the other end of {self.host_end} is in namespace {self.netns.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceName:
+class InterfaceName(Value):
     """The name that programs in the sandbox expect of their interface."""
 
     netns: Netns
@@ -221,8 +216,7 @@ class InterfaceName:
         return f"{self.name} in namespace {self.netns.name} is the other end of {self.host_end}"
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(Value):
     """An interface that is switched on."""
 
     netns: Netns | None
@@ -244,8 +238,7 @@ class Up:
         return f"{self.link} is up" + (f" in namespace {self.netns.name}" if self.netns else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Value):
     """An address on an interface."""
 
     netns: Netns | None
@@ -272,8 +265,7 @@ class Address:
         return f"{self.link} has {self.cidr}" + (f" in namespace {self.netns.name}" if self.netns else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Value):
     """A route of the main table; `instead_of` is the route whose place it takes."""
 
     netns: Netns | None
@@ -306,8 +298,7 @@ class Route:
         return f"{self.route.destination} goes {' '.join(self.route.words()[1:])}{where}"
 
 
-@dataclass(frozen=True, slots=True)
-class Sysctl:
+class Sysctl(Value):
     """A kernel parameter."""
 
     netns: Netns | None
@@ -340,8 +331,7 @@ Fact = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(Value):
     """The opposite of a fact: what a step of an inverse plan makes true."""
 
     fact: Fact
@@ -361,8 +351,7 @@ class Gone:
         return f"no longer: {self.fact.sentence()}"
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
+class Sandbox(Value):
     """A container's network stack, fully decided: which namespace, how to reach it, and its pins.
 
     `named_by_plan` says that the plan has to give the namespace its name.
@@ -378,8 +367,7 @@ class Sandbox:
     container: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value):
     """One sandbox's interface on one bridge, fully decided."""
 
     sandbox: Sandbox
@@ -400,8 +388,7 @@ class Endpoint:
     """Whether the sandbox has no other interface, so that a gateway can be reached one way only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Value):
     """What nettool remembers of an endpoint: how it was decided, and which steps were its own."""
 
     endpoint: Endpoint
@@ -409,16 +396,14 @@ class Record:
     made: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Value):
     """What an exported script noted of its run: the keys of its own steps, a line each."""
 
     host_end: str
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(Value):
     """All that nettool remembers of this host."""
 
     endpoints: tuple[Record, ...] = ()

@@ -7,9 +7,11 @@ other end is called the same with a `p` behind it until it has its final name.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 MAX_LENGTH: Final = 15
 """IFNAMSIZ - 1 (include/uapi/linux/if.h): the kernel keeps 16 bytes with the closing NUL."""
@@ -23,7 +25,7 @@ _NETNS_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 def host_end(*identity: object) -> str:
     """Return the marked name of the host's end of an endpoint, from what identifies it."""
-    return f"nt{_digest(identity)[:10]}"
+    return f"nt{_digest(identity)[-10:]}"
 
 
 def peer_of(host_end_name: str) -> str:
@@ -40,7 +42,7 @@ def is_marked(name: str) -> bool:
 
 def netns_name_for_path(path: str) -> str:
     """Return the name for a namespace that is known only by a path."""
-    return f"nt-{_digest((path,))[:10]}"
+    return f"nt-{_digest((path,))[-10:]}"
 
 
 def interface_name_fault(name: str) -> str | None:
@@ -74,4 +76,12 @@ def is_netns_name(name: str) -> bool:
 
 
 def _digest(parts: tuple[object, ...]) -> str:
-    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
+    """Return 16 hex digits of the FNV-1a hash (RFC 9923).
+
+    It need only spread, since a name that is taken is found out before anything runs; hashlib would
+    load OpenSSL for it.
+    """
+    digest = 0xCBF29CE484222325
+    for byte in "\0".join(str(part) for part in parts).encode():
+        digest = (digest ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return f"{digest ^ digest >> 24:016x}"[-16:]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
 
 from nettool import __version__
 from nettool.text import safe, safe_lines
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from nettool.errors import NettoolError
     from nettool.facts import Facts
     from nettool.plan import Plan

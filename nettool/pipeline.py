@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from nettool import output
 from nettool.apply import apply
@@ -12,11 +10,12 @@ from nettool.errors import Refused, TargetNotFound
 from nettool.host import read_facts
 from nettool.plan import Problem
 from nettool.planner import plan
-from nettool.probe import Probe
 from nettool.request import Attach
 from nettool.sandboxes import find
 from nettool.store.rundir import read_records
+from nettool.value import Value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from nettool.request import Request
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(Value):
     """What becomes of a plan: shown, exported, or (neither) applied."""
 
     dry_run: bool = False
@@ -73,23 +71,26 @@ def facts_reader(request: Request, mode: Mode) -> Callable[[], Facts]:
 
         stored = load_facts(mode.facts_file)
         return lambda: stored
-    probe = Probe(request.bridge, request.addresses) if isinstance(request, Attach) else None
     answers: list[tuple[tuple[str, str], ...]] = []
 
     def read() -> Facts:
         sandbox = find(request.target)
         ipv6 = isinstance(request, Attach) and any(":" in text for text in request.addresses)
         facts = read_facts((sandbox,), with_ipv6=ipv6)
-        if probe is not None and not answers:
-            answers.append(probe.answers(wait=_has_neighbours(facts, request)))
-        return facts.answered(answers[0]) if answers else facts
+        if not answers:
+            answers.append(_ask_wire(request, facts))
+        return facts.answered(answers[0])
 
     return read
 
 
-def _has_neighbours(facts: Facts, request: Request) -> bool:
-    """Whether anybody could answer on the bridge: a wire without ports is not worth the wait."""
-    return isinstance(request, Attach) and any(link.master == request.bridge for link in facts.host.links)
+def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Ask the bridge's other hosts for the addresses; a wire without ports is not worth the wait."""
+    if not isinstance(request, Attach) or all(link.master != request.bridge for link in facts.host.links):
+        return ()
+    from nettool.probe import probe
+
+    return probe(request.bridge, request.addresses)
 
 
 def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], mode: Mode) -> int:
@@ -99,9 +100,8 @@ def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], mode: Mode
         output.show_outcome(planned, applied=False, as_json=mode.as_json)
         return 0
     if not facts.privileged:
-        raise Refused(
-            f"cannot {planned.title}", why=("changing a host's network needs root",), hints=("sudo nettool …",)
-        )
+        why = ("changing a host's network needs root",)
+        raise Refused(f"cannot {planned.title}", why=why, hints=("sudo nettool …",))
     if touched := uplinks_touched(planned, facts):
         _confirm(planned, touched, mode)
     apply(planned, read)
@@ -131,7 +131,8 @@ def _refuse(planned: Plan) -> None:
 def conflict_problems(planned: Plan) -> tuple[Problem, ...]:
     """Return what is in the way of a plan's steps, as problems."""
     return tuple(
-        Problem(f"{d.step.makes.key} {d.found}", (f"wanted: {d.step.makes.sentence()}",)) for d in planned.conflicts
+        Problem(f"{d.step.makes.key} {d.found}", (f"wanted: {d.step.makes.sentence()}",))
+        for d in planned.conflicts
     )
 
 

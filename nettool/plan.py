@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from nettool.model import Gone, Presence
+from nettool.value import Value, replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -23,8 +23,7 @@ class Entry(enum.Enum):
     OPTION = "ip -n"
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Value):
     """One command to run. The namespace is data: `words` is the only place that spells it out."""
 
     argv: tuple[str, ...]
@@ -40,8 +39,7 @@ class Command:
         return ("ip", "netns", "exec", self.netns.name, *self.argv)
 
 
-@dataclass(frozen=True, slots=True)
-class GoesWith:
+class GoesWith(Value):
     """The undo of a step whose effect disappears with that of another step (its fact's key)."""
 
     key: str
@@ -61,8 +59,7 @@ class Scope(enum.Enum):
     HOST = "host"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Value):
     """One command, the one fact that it makes true, how it is taken back, and why it is there.
 
     `touches` says that the command reaches into the sandbox, so that its identity is checked first.
@@ -84,8 +81,7 @@ class Status(enum.Enum):
     CONFLICT = "conflict"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Value):
     """A step held against a host's facts; `found` says what is in the way."""
 
     step: Step
@@ -93,8 +89,7 @@ class Decision:
     found: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Value):
     """A precondition that does not hold on this host, as the error it becomes when applied."""
 
     what: str
@@ -103,8 +98,7 @@ class Problem:
     target_missing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value):
     """What is recorded once a plan has been applied: an endpoint that is there now, or no longer.
 
     `made` are the keys of the steps that nettool itself carried out: only those are ever undone.
@@ -115,8 +109,7 @@ class Change:
     made: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Value):
     """A whole procedure. `decisions` is None until it has been held against a host."""
 
     request: Request

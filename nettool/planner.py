@@ -5,9 +5,6 @@ Pure: the same request, facts and records always give the same plan.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 from nettool import iproute
 from nettool.checks import check_attach
 from nettool.drivers import bridge
@@ -15,7 +12,9 @@ from nettool.iproute import CLASSIC, MODERN
 from nettool.plan import Change, Plan, Status
 from nettool.request import Attach
 from nettool.resolve import Findings, parse_attach, resolve_attach, resolve_sandbox
+from nettool.value import replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -11,10 +11,11 @@ import select
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Final
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final
 
 WAIT_SECONDS: Final = 0.1
 """A neighbour on a bridge answers in well under a millisecond, one across a LAN in a few."""
@@ -27,36 +28,25 @@ _NEIGHBOUR_SOLICITATION: Final = 135
 _NEIGHBOUR_ADVERTISEMENT: Final = 136
 
 
-class Probe:
-    """Probes for some addresses, sent when this is made; `answers` collects what came back."""
+def probe(bridge: str, addresses: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Ask for some addresses on a bridge; return each that somebody answers for, with the MAC.
 
-    def __init__(self, bridge: str, addresses: Iterable[str]) -> None:
-        self._addresses = tuple(ipaddress.ip_interface(address).ip for address in addresses)
-        self._socket: socket.socket | None = None
-        self._sent = time.monotonic()
-        # Without the right to send raw frames, or without the bridge, the wire is not asked.
-        with contextlib.suppress(OSError):
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-            self._socket.bind((bridge, _ETH_P_ALL))
-            mac: bytes = self._socket.getsockname()[4]
-            for address in self._addresses:
-                self._socket.send(_frame(address, mac))
-
-    def answers(self, *, wait: bool) -> tuple[tuple[str, str], ...]:
-        """Return each address that answered, with the MAC; without `wait` only what is there."""
-        if self._socket is None:
-            return ()
-        found: dict[str, str] = {}
-        deadline = self._sent + WAIT_SECONDS if wait else 0.0
-        with self._socket, contextlib.suppress(OSError):
-            while len(found) < len(self._addresses):
-                left = max(0.0, deadline - time.monotonic())
-                if not select.select([self._socket], [], [], left)[0]:
-                    break
-                answer = _read(self._socket.recv(256))
-                if answer and answer[0] in self._addresses:
-                    found[str(answer[0])] = answer[1]
-        return tuple(found.items())
+    Without the right to send raw frames, or without the bridge, the wire is not asked.
+    """
+    wanted = tuple(ipaddress.ip_interface(address).ip for address in addresses)
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+        wire.bind((bridge, _ETH_P_ALL))
+        for address in wanted:
+            wire.send(_frame(address, wire.getsockname()[4]))
+        deadline = time.monotonic() + WAIT_SECONDS
+        while len(found) < len(wanted) and (left := deadline - time.monotonic()) > 0:
+            if not select.select([wire], [], [], left)[0]:
+                break
+            answer = _read(wire.recv(256))
+            if answer and answer[0] in wanted:
+                found[str(answer[0])] = answer[1]
+    return tuple(found.items())
 
 
 def _frame(address: ipaddress.IPv4Address | ipaddress.IPv6Address, mac: bytes) -> bytes:
@@ -75,10 +65,10 @@ def _frame(address: ipaddress.IPv4Address | ipaddress.IPv6Address, mac: bytes) -
 
 def _checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071) of an even number of bytes."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return 0xFFFF - total
 
 
 def _read(frame: bytes) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, str] | None:
@@ -88,7 +78,7 @@ def _read(frame: bytes) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, 
     if kind == _ETH_P_ARP and len(frame) >= 42:
         # A reply, or another's probe or announcement: each says that the sender has the address.
         return ipaddress.IPv4Address(frame[28:32]), mac
-    if kind == _ETH_P_IPV6 and len(frame) >= 78 and frame[20] == _ICMPV6:
-        if frame[54] == _NEIGHBOUR_ADVERTISEMENT:
-            return ipaddress.IPv6Address(frame[62:78]), mac
+    is_icmp = kind == _ETH_P_IPV6 and len(frame) >= 78 and frame[20] == _ICMPV6
+    if is_icmp and frame[54] == _NEIGHBOUR_ADVERTISEMENT:
+        return ipaddress.IPv6Address(frame[62:78]), mac
     return None

@@ -8,8 +8,12 @@ was opened for, and gives errors, never another process's answers, once that one
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Final
+
+from nettool.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # proc(5), field 3 of stat: Z has ended and waits for its parent, X and x are being removed.
 _ENDED: Final = ("Z", "X", "x")
@@ -17,8 +21,7 @@ _ENDED: Final = ("Z", "X", "x")
 _START_TIME: Final = 22 - 3
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessFact:
+class ProcessFact(Value):
     """A process: `state` is `running`, `gone` (ended, or never there) or `forbidden` (root may look).
 
     `inode` is that of its network namespace; a running one has it. `start_time` is in clock ticks

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
 
 from nettool.codec import encode
 from nettool.output import envelope
 from nettool.plan import Command, Status
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from nettool.facts import Facts
     from nettool.plan import Decision, Plan, Problem, Step
 

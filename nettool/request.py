@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from nettool.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 RUNTIMES: Final = ("docker", "podman", "containerd", "crio", "lxc")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Value):
     """Whose sandbox is meant. `kind` is `pid`, `netns`, `path`, a runtime, or `container` (any)."""
 
     kind: str
@@ -20,8 +22,7 @@ class Target:
         return f"{self.kind}:{self.value}"
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(Value):
     """Give a sandbox an interface on a bridge."""
 
     target: Target
@@ -37,8 +38,7 @@ class Attach:
     dialect: str = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class Detach:
+class Detach(Value):
     """Take an interface away from a sandbox again: that one, every one, or the only one."""
 
     target: Target

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
 
 from nettool import naming
 from nettool.errors import UsageError
 from nettool.facts import Netns, RouteFact
 from nettool.model import Endpoint, Sandbox
 from nettool.plan import Problem
+from nettool.value import Value, replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Interface, IPv6Interface
+    from typing import Final
 
     from nettool.facts import Facts, LinkFact, NamespaceFacts, SandboxFact
     from nettool.request import Attach, Target
@@ -32,20 +33,19 @@ ETHERNET_MTU: Final = 1500
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
-@dataclass(slots=True)
 class Findings:
     """What resolving finds on the way: failed preconditions, and remarks for the reader."""
 
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
 
     def problem(self, what: str, *why: str, hints: tuple[str, ...] = ()) -> None:
         """Record a precondition that does not hold."""
         self.problems.append(Problem(what, why, hints))
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Value):
     """An Attach request whose own words have been checked and parsed."""
 
     request: Attach
@@ -160,7 +160,8 @@ def resolve_sandbox(target: Target, facts: Facts, findings: Findings) -> Sandbox
 
 def _missing(target: Target, found: SandboxFact | None) -> Problem:
     if found is None:
-        return Problem(f"{target} is not on this host", ("nothing answers to that name",), target_missing=True)
+        why = ("nothing answers to that name",)
+        return Problem(f"{target} is not on this host", why, target_missing=True)
     if found.state == "gone":
         return Problem(f"{target} is not there", (found.detail or "no such process",), target_missing=True)
     hint = ("sudo nettool …",) if found.state == "forbidden" else ()

@@ -7,13 +7,14 @@ never localised), closed standard input unless given, and a bounded time.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
 
+from nettool.value import Value
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Final
 
 TIMEOUT_SECONDS: Final = 30.0
 
@@ -25,8 +26,7 @@ _PASSED_ON: Final = ("HOME", "DOCKER_HOST", "DOCKER_CONFIG", "CONTAINER_HOST", "
                      "CONTAINER_RUNTIME_ENDPOINT", "LXC_PATH")  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Value):
     """How a command ended: its exit status (128 + signal when killed), and what it wrote."""
 
     argv: tuple[str, ...]
@@ -97,6 +97,11 @@ def environment() -> dict[str, str]:
 
 def find_tools(names: Iterable[str]) -> dict[str, str]:
     """Return where each tool is; a tool that is not installed is left out."""
-    path = search_path()
-    found = {name: shutil.which(name, path=path) for name in names}
-    return {name: place for name, place in found.items() if place}
+    folders = search_path().split(os.pathsep)
+    found: dict[str, str] = {}
+    for name in names:
+        places = (f"{folder}/{name}" for folder in folders)
+        place = next((p for p in places if os.access(p, os.X_OK)), None)
+        if place:
+            found[name] = place
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from nettool import naming
 from nettool.errors import UsageError
@@ -12,8 +11,10 @@ from nettool.host import HOST_NETNS, NETNS_FOLDER
 from nettool.processes import read_process
 from nettool.request import RUNTIMES, Target
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final
 
     from nettool.arguments import Arguments
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
-from typing import Final
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Cc control, Cf format (bidi overrides, zero width), Cs lone surrogates, Zl and Zp line separators,
 # Co and Cn private and unassigned.
@@ -14,6 +15,8 @@ def safe(text: str) -> str:
     """Return the text with every character that a terminal could act on written as an escape."""
     if text.isascii() and text.isprintable():
         return text
+    import unicodedata
+
     return "".join(_escape(c) if unicodedata.category(c) in _UNSAFE else c for c in text)
 
 

@@ -21,6 +21,7 @@ from snapshot import environment, snapshot
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+ROOT: Final = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS: Final = 60
 
 # `cat` holds the namespaces until its standard input closes: at the latest when the tests die.
@@ -151,7 +152,12 @@ class Host:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of every command inside."""
-        return {**environment(), "NETTOOL_RUN_DIR": "/run/nettool", "NETTOOL_STATE_DIR": "/run/nettool-state"}
+        return {
+            **environment(),
+            "PYTHONPATH": str(ROOT),
+            "NETTOOL_RUN_DIR": "/run/nettool",
+            "NETTOOL_STATE_DIR": "/run/nettool-state",
+        }
 
     # --- furnishing
 

@@ -1,3 +1,38 @@
-"""placeholder"""
-from nettool.arguments import Verb
-VERB = Verb(name="apply", summary="", run=lambda a: 0)
+"""`nettool apply`: carry out a saved plan, if the host still is the one it was made for."""
+
+from __future__ import annotations
+
+from nettool.arguments import Kind, Operand, Option, Verb
+from nettool.commands.options import JSON
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nettool.arguments import Arguments
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out `nettool apply`."""
+    from nettool.savedplan import apply_saved
+
+    return apply_saved(
+        arguments.text("file") or "-",
+        dry_run=arguments.flag("dry_run"),
+        yes=arguments.flag("yes"),
+        as_json=arguments.text("output") == "json",
+    )
+
+
+VERB = Verb(
+    name="apply",
+    summary="Carry out a saved plan.",
+    description="The plan is made again from its request, and refused (exit 4) when this is no longer the "
+    "host it was made for, with what differs. No command is ever taken from the file.",
+    run=run,
+    operands=(Operand("file", "The plan, from --export plan.json; - is standard input."),),
+    options=(
+        Option(("--dry-run", "-n"), "Say what differs, and show the plan; change nothing.", Kind.FLAG),
+        JSON,
+        Option(("--yes", "-y"), "Do not ask, even when the host's own uplink is touched.", Kind.FLAG),
+    ),
+    examples=("nettool attach --pid 1310 --ip 172.17.0.10/16 --export plan.json", "nettool apply plan.json"),
+)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from nettool.arguments import Kind, Option, Verb
 from nettool.commands.options import PLAN, TARGET
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nettool.arguments import Arguments
 

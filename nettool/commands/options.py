@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from nettool.arguments import Kind, Option
 
 TARGET: Final = (
@@ -24,6 +22,10 @@ JSON: Final = Option(
 FACTS: Final = Option(
     ("--facts",), "Plan for the host that `nettool facts` described in this file.", metavar="FILE"
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 PLAN: Final = (
     Option(("--dry-run", "-n"), "Show the plan; change nothing.", Kind.FLAG),

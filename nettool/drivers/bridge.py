@@ -7,11 +7,10 @@ know how they are undone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from nettool import iproute
 from nettool.iproute import CLASSIC
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nettool.facts import RouteFact
     from nettool.model import Endpoint
@@ -51,15 +50,8 @@ def _route(endpoint: Endpoint, route: RouteFact, dialect: str, key: str) -> Step
         if old is not None:
             return iproute.replace_default(route, old, netns, dialect)
     plain = dialect == CLASSIC and endpoint.sole and route.destination == "default"
-    return iproute.add_route(
-        route, netns, dialect, why=_why(route), with_key=key, name_device=not plain or _link_local(route)
-    )
-
-
-def _why(route: RouteFact) -> str:
-    if route.destination == "default":
-        return "sends everything else to the gateway"
-    return "a route that was asked for" if route.via else "this destination is straight on the link"
+    name_device = not plain or _link_local(route)
+    return iproute.add_route(route, netns, dialect, with_key=key, name_device=name_device)
 
 
 def _link_local(route: RouteFact) -> bool:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Final
 
 from nettool.codec import Malformed, decode, encode
 from nettool.errors import Refused
 from nettool.facts import Netns, RouteFact
 from nettool.model import Endpoint, Record, Records, Sandbox, Trace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any, Final
 
     from nettool.plan import Change
 

@@ -1,0 +1,73 @@
+"""Saved plans: compare what was planned with what would be planned now, and carry it out.
+
+The file says what was wanted and what was going to happen. Only the request in it is used: the plan
+is made again, so that the file can never bring a command of its own.
+"""
+
+from __future__ import annotations
+
+from nettool.errors import Refused
+from nettool.factsfile import decode_in, load_document
+from nettool.pipeline import Mode, carry_out, execute, facts_reader
+from nettool.planner import plan
+from nettool.render import document
+from nettool.request import Attach, Detach, Target
+from nettool.store.rundir import read_records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Final
+
+CLASSES: Final = (Attach, Detach, Target)
+_COMPARED: Final = ("host", "dialect", "sandboxes", "steps")
+
+
+def apply_saved(path: str, *, dry_run: bool, yes: bool, as_json: bool) -> int:
+    """Carry out the plan in a file. Raises Refused when the host has changed, with what differs."""
+    saved = load_document(path, "plan")
+    wanted = saved.get("request")
+    kind = {"Attach": Attach, "Detach": Detach}.get(wanted.get("is", "") if isinstance(wanted, dict) else "")
+    request: Attach | Detach = decode_in(path, wanted, CLASSES, kind or Attach)
+    mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
+    read = facts_reader(request, mode)
+    facts = read()
+    planned = plan(request, facts, read_records())
+    differing = tuple(differences(saved, document(planned, facts)))
+    if differing:
+        raise Refused(
+            "this host is no longer the one that the plan was made for",
+            why=differing,
+            hints=("plan again, and read the new plan",),
+        )
+    return execute(request, mode) if dry_run else carry_out(planned, facts, read, mode)
+
+
+def differences(saved: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Say in what a saved plan and today's differ, a line each."""
+    for key in _COMPARED:
+        yield from _differ(key, saved.get(key), now.get(key))
+
+
+def _differ(place: str, then: Any, now: Any) -> Iterator[str]:
+    if then == now:
+        return
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in sorted({*then, *now}):
+            yield from _differ(f"{place}.{key}", then.get(key), now.get(key))
+    elif _is_list_of_objects(then) and _is_list_of_objects(now) and len(then) == len(now):
+        for index, (before, after) in enumerate(zip(then, now, strict=True), 1):
+            yield from _differ(f"{place}[{index}]", before, after)
+    else:
+        yield f"{place}: {_brief(then)} then, {_brief(now)} now"
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list):
+        words = all(isinstance(item, str) for item in value)
+        return f"`{' '.join(value)}`" if words else f"{len(value)} of them"
+    return "none" if value is None else str(value)
