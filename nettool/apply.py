@@ -6,10 +6,11 @@ import os
 import signal
 
 from nettool.errors import Interrupted, NettoolError, Refused, RollbackIncomplete
+from nettool.host import read_facts
 from nettool.plan import Status, decide, inverse
 from nettool.processes import read_process
 from nettool.run import run
-from nettool.store.rundir import write_changes
+from nettool.store.rundir import prepare, write_changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,13 +46,14 @@ def apply(plan: Plan, read: Callable[[], Facts]) -> None:
     NettoolError when the host is as before, Interrupted after a signal, and RollbackIncomplete with
     what is left.
     """
+    prepare()
     transaction = _Transaction(plan, read)
     restore = _catch_signals(transaction)
     try:
         _run_all(transaction)
         _verify(plan, read())
         write_changes(plan.changes, plan.dialect)
-    except (_StepFailed, OSError) as failure:
+    except (_StepFailed, NettoolError, OSError) as failure:
         left = _roll_back(transaction)
         raise _explain(transaction, str(failure), left) from failure
     finally:
@@ -119,14 +121,22 @@ def _roll_back(transaction: _Transaction) -> list[str]:
     steps = plan.restores if plan.inverse else inverse(transaction.started)
     failures: list[str] = []
     for step in steps if transaction.started else ():
-        if decide(step, transaction.read()).status is not Status.TODO:
+        if decide(step, _read_again(transaction)).status is not Status.TODO:
             continue
         result = run(step.do.words())
         if not result.ok:
             failures.append(f"`{' '.join(step.do.words())}`: {result.stderr.strip()}")
-    facts = transaction.read()
+    facts = _read_again(transaction)
     left = [step for step in steps if decide(step, facts).status is Status.TODO]
     return (failures or [step.makes.sentence() for step in left]) if left else []
+
+
+def _read_again(transaction: _Transaction) -> Facts:
+    """Read the host in the middle of a rollback, when the sandbox may be gone already."""
+    try:
+        return transaction.read()
+    except NettoolError:
+        return read_facts()
 
 
 def _explain(transaction: _Transaction, failure: str, left: list[str]) -> NettoolError:

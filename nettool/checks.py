@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from nettool.resolve import ETHERNET_MTU, present_interface
+from nettool.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,15 @@ def check_attach(wanted: Wanted, endpoint: Endpoint, facts: Facts, findings: Fin
     _check_addresses(wanted, endpoint, facts, findings)
 
 
+class _Setting(Value):
+    """One setting of an endpoint that is there already, beside what is asked for now."""
+
+    name: str
+    asked: str
+    there: str
+    same: bool
+
+
 def _check_same_settings(
     wanted: Wanted,
     endpoint: Endpoint,
@@ -33,24 +43,8 @@ def _check_same_settings(
     findings: Findings,
 ) -> None:
     host_end, inner = present
-    have = _global_addresses(inside, inner.name)
-    pairs = [
-        (
-            "address", ", ".join(endpoint.addresses), ", ".join(have),
-            not set(have) <= set(endpoint.addresses),
-        ),
-        ("bridge", endpoint.bridge, host_end.master or "none", host_end.master not in (None, endpoint.bridge)),
-        ("MAC", endpoint.mac or "any", inner.mac, endpoint.mac not in (None, inner.mac)),
-        (
-            "MTU", str(endpoint.mtu or ETHERNET_MTU), str(inner.mtu),
-            inner.mtu != (endpoint.mtu or ETHERNET_MTU),
-        ),
-        (
-            "host end", wanted.request.host_ifname or "any", host_end.name,
-            wanted.request.host_ifname not in (None, host_end.name),
-        ),
-    ]  # fmt: skip
-    differ = [f"{what}: asked for {asked}, there is {is_there}" for what, asked, is_there, d in pairs if d]
+    settings = _settings(wanted, endpoint, host_end, inner, _global_addresses(inside, inner.name))
+    differ = [f"{s.name}: asked for {s.asked}, there is {s.there}" for s in settings if not s.same]
     if differ:
         findings.problem(
             f"{endpoint.sandbox.target} is attached to {host_end.master} as {inner.name} with other settings",
@@ -60,6 +54,22 @@ def _check_same_settings(
                 "--ifname NAME for a second interface",
             ),
         )
+
+
+def _settings(
+    wanted: Wanted, endpoint: Endpoint, host_end: LinkFact, inner: LinkFact, have: tuple[str, ...]
+) -> tuple[_Setting, ...]:
+    asked_end, mtu = wanted.request.host_ifname, endpoint.mtu or ETHERNET_MTU
+    # What is missing is made; only what is there and was not asked for is in the way.
+    addresses_fit = set(have) <= set(endpoint.addresses)
+    bridge_fits = host_end.master in (None, endpoint.bridge)
+    return (
+        _Setting("address", ", ".join(endpoint.addresses), ", ".join(have), addresses_fit),
+        _Setting("bridge", endpoint.bridge, host_end.master or "none", bridge_fits),
+        _Setting("MAC", endpoint.mac or "any", inner.mac, endpoint.mac in (None, inner.mac)),
+        _Setting("MTU", str(mtu), str(inner.mtu), mtu == inner.mtu),
+        _Setting("host end", asked_end or "any", host_end.name, asked_end in (None, host_end.name)),
+    )
 
 
 def _global_addresses(inside: NamespaceFacts, link: str) -> tuple[str, ...]:

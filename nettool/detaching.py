@@ -50,7 +50,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
         title=f"detach {names} from {sandbox.target}",
         dialect=dialect,
         steps=steps,
-        sandboxes=(),
+        sandboxes=(sandbox,) if sandbox.netns.inode is not None else (),
         changes=(*(Change(r.endpoint, present=False) for r in chosen), *_inherit(chosen, staying)),
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),

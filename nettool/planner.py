@@ -35,7 +35,8 @@ def plan(request: Request, facts: Facts, records: Records) -> Plan:
 
 def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
     """Plan to give a sandbox an interface on a bridge."""
-    wanted = parse_attach(request)
+    known = tuple(record.endpoint.host_end for record in records.endpoints)
+    wanted = replace(parse_attach(request), known_ends=known)
     findings = Findings()
     sandbox = resolve_sandbox(request.target, facts, findings)
     endpoint = resolve_attach(wanted, sandbox, facts, findings)

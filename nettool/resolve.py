@@ -53,6 +53,8 @@ class Wanted(Value):
     gateway: IPAddress | None
     routes: tuple[tuple[str, IPAddress | None], ...]
     mac: str | None
+    known_ends: tuple[str, ...] = ()
+    """Host ends that nettool has on record: its own, whatever their names."""
 
 
 def parse_attach(request: Attach) -> Wanted:
@@ -252,20 +254,24 @@ def present_interface(
 
     A sandbox has one endpoint on a network unless the caller names another interface.
     """
-    request = wanted.request
     if inside is None:
         return None
-    for host_end in facts.host.links:
-        inner = facts.peer_in(host_end, inside) if host_end.kind == "veth" else None
-        if inner is None:
-            continue
-        if request.ifname is None and host_end.master != request.bridge:
-            continue
-        if request.ifname is not None and inner.name != request.ifname:
-            continue
-        if naming.is_marked(host_end.name) or host_end.name == request.host_ifname:
-            return host_end, inner
-    return None
+    pairs = [
+        (host_end, inner)
+        for host_end in facts.host.links
+        if (inner := facts.peer_in(host_end, inside)) is not None and _is_meant(wanted, host_end, inner)
+    ]
+    asked = {str(address) for address in wanted.addresses}
+    by_address = (pair for pair in pairs if asked & set(inside.addresses_of(pair[1].name)))
+    return next(by_address, pairs[0] if pairs else None)
+
+
+def _is_meant(wanted: Wanted, host_end: LinkFact, inner: LinkFact) -> bool:
+    request = wanted.request
+    own = naming.is_marked(host_end.name) or host_end.name in (request.host_ifname, *wanted.known_ends)
+    if request.ifname is not None:
+        return own and inner.name == request.ifname
+    return own and host_end.master == request.bridge
 
 
 def _free_ifname(inside: NamespaceFacts | None) -> str:

@@ -53,6 +53,8 @@ _ENDED: Final = ("stopped", "exited", "dead", "removing", "unknown")
 _STARTABLE: Final = ("created", "configured", "initialized", "exited", "stopped")
 # Side by side without limit, a hundred containers would be a hundred processes of 20 MB.
 _BATCH: Final = 8
+# The status with which nettool.run answers for a program that is not there.
+_CANNOT_START: Final = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,7 @@ def find_container(name: str, runtime: str | None) -> SandboxFact:
             f"{name!r} cannot be the name of a container",
             why=("letters, digits, '_', '.' and '-', beginning with a letter or a digit",),
         )
-    asked = _to_ask(typed, runtime)
-    answers = _side_by_side({each.name: each.find(name) for each in asked})
+    answers = _side_by_side({each.name: each.find(name) for each in _to_ask(runtime)})
     groups = _sandboxes(_best(answers, name))
     if not groups:
         raise _not_found(typed, answers)
@@ -147,16 +148,11 @@ def _without_shared(fact: SandboxFact, claims: Counter[str]) -> SandboxFact:
     return SandboxFact(own, fact.state, fact.path, fact.inode, fact.pid, fact.start_time, fact.detail)
 
 
-def _to_ask(typed: str, runtime: str | None) -> tuple[_Runtime, ...]:
-    known = tuple(each for each in _RUNTIMES if runtime in (None, each.name))
-    if not known:
-        names = ", ".join(each.name for each in _RUNTIMES)
-        raise UsageError(f"{runtime!r} is no runtime that nettool knows", why=(f"known: {names}",))
-    asked = tuple(each for each in known if each.installed())
-    if not asked:
-        why = tuple(f"{each.name}: is not installed" for each in known)
-        raise TargetNotFound(f"{typed} is not on this host", why=why)
-    return asked
+def _to_ask(runtime: str | None) -> tuple[_Runtime, ...]:
+    """Return the runtime that was named, installed or not, or else all that are installed."""
+    if runtime is None:
+        return tuple(each for each in _RUNTIMES if each.installed())
+    return tuple(each for each in _RUNTIMES if each.name == runtime)
 
 
 def _side_by_side(lookups: dict[str, Lookup]) -> dict[str, _Answer]:
@@ -182,10 +178,11 @@ def _best(answers: dict[str, _Answer], name: str) -> list[Container]:
 
 
 def _sandboxes(containers: Iterable[Container]) -> list[list[Container]]:
-    """Put together what is one container: Docker's are containerd's too, with the same process."""
+    """Put together what is one container: Docker's are containerd's too, same process, same id."""
     groups: dict[object, list[Container]] = {}
-    for at, container in enumerate(containers):
-        groups.setdefault(container.pid or f"without process {at}", []).append(container)
+    for container in containers:
+        own = container.id if _LONG_ID.fullmatch(container.id) else container
+        groups.setdefault(container.pid or own, []).append(container)
     return list(groups.values())
 
 
@@ -207,7 +204,7 @@ def _fact(group: Sequence[Container], typed: str) -> SandboxFact:
 
 def _of_process(container: Container, detail: str) -> str:
     if detail:
-        return f"{container.runtime} says that container {container.name} is process {container.pid}; {detail}"
+        return f"container {container.name} is process {container.pid} for {container.runtime}, but {detail}"
     return f"container {container.name} is {container.state}" if container.state != "running" else ""
 
 
@@ -224,6 +221,9 @@ def _why_not_running(container: Container) -> str:
 
 
 def _not_found(typed: str, answers: dict[str, _Answer]) -> TargetNotFound:
+    if not answers:
+        looked_for = ", ".join(each.name for each in _RUNTIMES)
+        return TargetNotFound(f"{typed} is not on this host", why=(f"no runtime is installed: {looked_for}",))
     silent = [answer.problem for answer in answers.values() if answer.problem]
     why = tuple(
         f"{name}: does not answer: {answer.problem}" if answer.problem else f"{name}: no such container"
@@ -273,9 +273,8 @@ class _DockerRequest:
             raise _NoAnswerError(
                 f"DOCKER_HOST is {os.environ.get('DOCKER_HOST')!r}, and only a unix:// socket is this host's"
             )
-        self._socket = _connect(place)
         # HTTP/1.0: the answer is not cut into chunks, and ends where the connection ends.
-        self._socket.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+        self._socket = _connect(place, f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
 
     def finish(self) -> tuple[int, Any]:
         """Wait for the answer; return its status and its JSON."""
@@ -292,11 +291,12 @@ class _DockerRequest:
         return int(head.split(None, 2)[1]), json.loads(body)
 
 
-def _connect(place: str) -> socket.socket:
+def _connect(place: str, first: bytes = b"") -> socket.socket:
     opened = socket.socket(socket.AF_UNIX)
     opened.settimeout(ANSWER_SECONDS)
     try:
         opened.connect(place)
+        opened.sendall(first)
     except OSError as error:
         opened.close()
         raise _NoAnswerError(f"{place}: {error.strerror or error}") from None
@@ -304,14 +304,14 @@ def _connect(place: str) -> socket.socket:
 
 
 def _docker_is_here() -> bool:
-    return os.path.exists(docker_socket()) or bool(find_tools(("docker",)))  # noqa: PTH110 - pathlib is slow to import
+    return os.path.exists(docker_socket()) or bool(find_tools(("docker",)))
 
 
 def _find_docker(name: str) -> Lookup:
     request = _DockerRequest(f"/containers/{name}/json")
     yield
     status, answer = request.finish()
-    if status == 200:  # noqa: PLR2004 - OK
+    if status == 200:
         return (parse_inspected("docker", answer),)
     message = str(answer.get("message"))
     if "no such container" in message.lower():
@@ -339,21 +339,19 @@ def _survey_docker() -> Lookup:
         requests = [_DockerRequest(f"/containers/{each}/json") for each in ids[at : at + _BATCH]]
         yield
         answers = [request.finish() for request in requests]
-        found += [parse_inspected("docker", answer) for status, answer in answers if status == 200]  # noqa: PLR2004 - OK
+        found += [parse_inspected("docker", answer) for status, answer in answers if status == 200]
     return tuple(found)
 
 
 def parse_docker_list(answer: Sequence[dict[str, Any]]) -> tuple[Container, ...]:
     """Read Docker's answer to GET /containers/json, which tells no process ids."""
-    return tuple(_container("docker", raw["Id"], 0, raw["State"], name=raw["Names"][0]) for raw in answer)
+    return tuple(_container("docker", raw["Id"], (0, raw["State"], None), raw["Names"][0]) for raw in answer)
 
 
 def parse_inspected(runtime: str, raw: dict[str, Any]) -> Container:
     """Read what Docker and Podman alike tell of one container."""
     state = raw["State"]
-    return _container(
-        runtime, raw["Id"], state["Pid"], state["Status"], name=raw["Name"], exit_status=state.get("ExitCode")
-    )
+    return _container(runtime, raw["Id"], (state["Pid"], state["Status"], state.get("ExitCode")), raw["Name"])
 
 
 # --- Podman
@@ -365,9 +363,9 @@ def _find_podman(name: str) -> Lookup:
     (result,) = yield from _run_all([argv])
     if result.ok:
         return tuple(parse_inspected("podman", raw) for raw in json.loads(result.stdout))
-    if "no such" in result.stderr.lower():
+    if "no such container" in result.stderr.lower():
         return ()
-    problem = _last_line(result)
+    problem = _problem(result)
     (listed,) = yield from _run_all([("podman", "ps", "--all", "--format", "json")])
     return _beginning_with(name, parse_podman_list(listed.stdout) if listed.ok else (), problem)
 
@@ -389,9 +387,7 @@ def _check_podman_is_local() -> None:
 def parse_podman_list(text: str) -> tuple[Container, ...]:
     """Read what `podman ps --format json` prints."""
     return tuple(
-        _container(
-            "podman", raw["Id"], raw["Pid"], raw["State"], name=raw["Names"][0], exit_status=raw.get("ExitCode")
-        )
+        _container("podman", raw["Id"], (raw["Pid"], raw["State"], raw.get("ExitCode")), raw["Names"][0])
         for raw in json.loads(text)
     )
 
@@ -411,7 +407,8 @@ def _containerd_socket() -> str:
 
 def _find_containerd(name: str) -> Lookup:
     namespaces = yield from _containerd_namespaces()
-    filters = [f"id=={name}", f'labels."{_NERDCTL_NAME}"=={name}', f'labels."{_POD_NAME}"=={name}']
+    keys = ("id", f'labels."{_NERDCTL_NAME}"', f'labels."{_POD_NAME}"')
+    filters = [f'{key}=="{name}"' for key in keys]
     if _ID_PREFIX.fullmatch(name):
         filters.append(f'id~="^{name}"')
     else:
@@ -457,11 +454,12 @@ def _containerd_containers(
     results = yield from _run_all(
         [_ctr(namespace, "containers", "info", "--", container) for namespace, container in named]
     )
-    labels = {pair: parse_labels(result.stdout) for pair, result in zip(named, results, strict=True) if result.ok}
+    told = zip(named, results, strict=True)
+    labels = {pair: parse_labels(result.stdout) for pair, result in told if result.ok}
     return tuple(
         _container(
-            "containerd", pair[1], *tasks.get(pair, (0, "created")), name=labels.get(pair, {}).get(_NERDCTL_NAME),
-            label=labels.get(pair, {}).get(_POD_NAME),
+            "containerd", pair[1], (*tasks.get(pair, (0, "created")), None),
+            labels.get(pair, {}).get(_NERDCTL_NAME), labels.get(pair, {}).get(_POD_NAME),
         )
         for pair in pairs
     )  # fmt: skip
@@ -515,7 +513,7 @@ def _inspect_crio(ids: Sequence[str]) -> Lookup:
 def parse_crictl_list(text: str) -> tuple[Container, ...]:
     """Read what `crictl ps --output json` prints, which tells no process ids."""
     return tuple(
-        _container("crio", raw["id"], 0, raw["state"], label=raw["metadata"]["name"])
+        _container("crio", raw["id"], (0, raw["state"], None), label=raw["metadata"]["name"])
         for raw in json.loads(text)["containers"] or ()
     )
 
@@ -526,10 +524,8 @@ def parse_crictl_inspected(text: str) -> Container:
     status = document["status"]
     # CRI-O before 1.18 tells the process id beside the status.
     pid = (document.get("info") or document).get("pid", 0)
-    return _container(
-        "crio", status["id"], pid, status["state"], label=status["metadata"]["name"],
-        exit_status=status.get("exitCode"),
-    )  # fmt: skip
+    process = (pid, status["state"], status.get("exitCode"))
+    return _container("crio", status["id"], process, label=status["metadata"]["name"])
 
 
 # --- LXC
@@ -556,9 +552,10 @@ def _lxc_info(name: str) -> tuple[str, ...]:
 
 def parse_lxc(name: str, text: str) -> Container:
     """Read what `lxc-info --state --pid` prints: a line each, the second only when running."""
-    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    lines = (line.partition(":") for line in text.splitlines())
+    values = {key: value.strip() for key, _, value in lines}
     state = values["State"].replace("FROZEN", "PAUSED")
-    return _container("lxc", name, int(values.get("PID", 0)), state)
+    return _container("lxc", name, (int(values.get("PID", 0)), state, None))
 
 
 # --- what they share
@@ -567,19 +564,22 @@ def parse_lxc(name: str, text: str) -> Container:
 def _container(
     runtime: str,
     id: str,  # noqa: A002 - the field's word
-    pid: int,
-    state: str,
-    **more: Any,  # noqa: ANN401 - as the runtime's JSON has them
+    process: tuple[int, str, int | None],
+    name: str | None = None,
+    label: str | None = None,
 ) -> Container:
-    """Make a container of what a runtime said. Words that are not safe as names are left out."""
-    word = state.removeprefix("CONTAINER_").lower()
-    name = str(more.get("name") or "").removeprefix("/")
-    label = str(more.get("label") or "")
+    """Make a container of what a runtime told: `process` is its id, its state, its exit status.
+
+    Anybody may choose a label: where it is no safe name, it is left out.
+    """
     if not _NAME.fullmatch(id):
         raise ValueError(id)
+    pid, state, exit_status = process
+    state = state.removeprefix("CONTAINER_").lower()
+    own = (name or "").removeprefix("/")
     return Container(
-        runtime, name if _NAME.fullmatch(name) else id, id, 0 if word in _ENDED else pid, word,
-        more.get("exit_status"), label if _NAME.fullmatch(label) else "",
+        runtime, own if _NAME.fullmatch(own) else id, id, 0 if state in _ENDED else pid, state, exit_status,
+        label if label and _NAME.fullmatch(label) else "",
     )  # fmt: skip
 
 
@@ -599,7 +599,7 @@ def _output(*argv: str) -> Generator[None, None, str]:
 
 def _checked(result: Result) -> str:
     if not result.ok:
-        raise _NoAnswerError(_last_line(result))
+        raise _NoAnswerError(_problem(result))
     return result.stdout
 
 
@@ -607,14 +607,16 @@ def _words(result: Result) -> list[str]:
     return [word for word in _checked(result).split() if _NAME.fullmatch(word)]
 
 
-def _last_line(result: Result) -> str:
-    lines = result.stderr.strip().splitlines() or [f"exit status {result.status}"]
+def _problem(result: Result) -> str:
+    if result.status == _CANNOT_START:
+        return f"{result.argv[0]} is not installed"
+    lines = result.stderr.strip().splitlines() or [f"{result.argv[0]}: exit status {result.status}"]
     return lines[-1].removeprefix("Error: ")
 
 
 def _has_tool(tool: str, place: Callable[[], str] | None = None) -> Callable[[], bool]:
     def installed() -> bool:
-        here = place is None or os.path.exists(place().removeprefix("unix://"))  # noqa: PTH110 - as above
+        here = place is None or os.path.exists(place().removeprefix("unix://"))
         return here and bool(find_tools((tool,)))
 
     return installed

@@ -38,8 +38,7 @@ def survey(facts: Facts, only: SandboxFact | None = None) -> tuple[Row, ...]:
 
 def _rows(sandbox: SandboxFact, facts: Facts) -> Iterator[Row]:
     namespace = facts.namespace_of(sandbox.inode)
-    name = sandbox.answers_to[0]
-    name = next((answer for answer in sandbox.answers_to if not answer.startswith("container:")), name)
+    name = display_name(sandbox)
     links = [link for link in namespace.links if link.name != "lo"] if namespace else []
     if namespace is None or not links:
         yield Row(name, sandbox.answers_to)
@@ -54,6 +53,18 @@ def _rows(sandbox: SandboxFact, facts: Facts) -> Iterator[Row]:
             host_end.name if host_end else None,
             host_end.master if host_end else None,
         )
+
+
+def display_name(sandbox: SandboxFact) -> str:
+    """Return the target that says most to a person: a container's name, a namespace's, or a pid."""
+
+    def rank(answer: str) -> int:
+        kind, _, value = answer.partition(":")
+        # A name of digits is what a plan gives to a process's namespace: the pid says the same.
+        worst = kind in ("container", "path") or (kind == "netns" and value.isdigit())
+        return 2 if worst else int(kind == "pid")
+
+    return min(sandbox.answers_to, key=rank)
 
 
 def _addresses(namespace: NamespaceFacts, link: str) -> tuple[str, ...]:

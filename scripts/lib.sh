@@ -49,12 +49,18 @@ install_packages() {
     local choice packages=() had_docker=1
     have dockerd || had_docker=
     say "installing: $*"
-    apt-get update -qq >&2 || say 'apt-get update failed; going on with the package lists that are there'
+    update_lists
     for choice in "$@"; do
         packages+=("$(first_known "$choice")")
     done
     without_services apt_install "${packages[@]}"
     [[ $had_docker ]] || disable_services
+}
+
+update_lists() {
+    [[ ${lists_updated-} ]] && return
+    lists_updated=1
+    apt-get update -qq >/dev/null || say 'apt-get update failed; going on with the lists that are there'
 }
 
 first_known() {
@@ -69,9 +75,9 @@ first_known() {
 
 apt_install() {
     local package options=(-qq -y --no-install-recommends --no-remove -o Dpkg::Use-Pty=0)
-    apt-get install "${options[@]}" "$@" >&2 && return
+    apt-get install "${options[@]}" "$@" >/dev/null && return
     for package in "$@"; do
-        apt-get install "${options[@]}" "$package" >&2 || say "could not be installed: $package"
+        apt-get install "${options[@]}" "$package" >/dev/null || say "could not be installed: $package"
     done
 }
 

@@ -49,11 +49,24 @@ def read_records() -> Records:
     return Records(tuple(record for record in records if record is not None), tuple(traces))
 
 
-def write_changes(changes: Iterable[Change], dialect: str) -> None:
-    """Record what a plan has changed."""
+def prepare() -> None:
+    """Make sure that records can be written, before anything is changed. Raises Refused."""
     folder = f"{run_folder()}/endpoints"
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(run_folder(), mode=0o700, exist_ok=True)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Refused(
+            f"the state folder {folder} cannot be made",
+            why=(str(error),),
+            hints=("NETTOOL_RUN_DIR=FOLDER for another place",),
+        ) from error
     _check_owner(folder)
+
+
+def write_changes(changes: Iterable[Change], dialect: str) -> None:
+    """Record what a plan has changed. Raises OSError."""
+    folder = f"{run_folder()}/endpoints"
     for change in changes:
         name = f"{folder}/{change.endpoint.host_end}"
         if change.present:
