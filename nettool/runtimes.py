@@ -24,18 +24,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
 
 from nettool.errors import TargetNotFound, UsageError
 from nettool.facts import SandboxFact
 from nettool.processes import read_process
 from nettool.run import Result, Started, find_tools
+from nettool.value import Value, replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Generator, Iterable, Sequence
+    from typing import Any, Final
 
     # A lookup yields when it has started something and would wait; the others then start theirs.
     Lookup = Generator[None, None, tuple["Container", ...]]
@@ -57,8 +58,7 @@ _BATCH: Final = 8
 _CANNOT_START: Final = 127
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Value):
     """A container as its runtime tells; `pid` is 0 when no process of it runs.
 
     `label` is what its pod calls it: a name that other containers may have too.
@@ -87,8 +87,7 @@ class Container:
         return self.is_called(name) or bool(_LONG_ID.fullmatch(self.id) and self.id.startswith(name))
 
 
-@dataclass(frozen=True, slots=True)
-class _Runtime:
+class _Runtime(Value):
     """A runtime: whether it is here, how it is asked, and what its user types."""
 
     name: str
@@ -99,8 +98,7 @@ class _Runtime:
     start: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Value):
     """What a runtime said; `problem` is why it said nothing."""
 
     containers: tuple[Container, ...] = ()
@@ -145,7 +143,7 @@ def list_containers() -> tuple[SandboxFact, ...]:
 def _without_shared(fact: SandboxFact, claims: Counter[str]) -> SandboxFact:
     """Leave out the targets that lead to other containers too: alone, they would be refused."""
     own = tuple(target for target in fact.answers_to if claims[target] == 1)
-    return SandboxFact(own, fact.state, fact.path, fact.inode, fact.pid, fact.start_time, fact.detail)
+    return replace(fact, answers_to=own)
 
 
 def _to_ask(runtime: str | None) -> tuple[_Runtime, ...]:
@@ -292,6 +290,8 @@ class _DockerRequest:
 
 
 def _connect(place: str, first: bytes = b"") -> socket.socket:
+    import socket
+
     opened = socket.socket(socket.AF_UNIX)
     opened.settimeout(ANSWER_SECONDS)
     try:

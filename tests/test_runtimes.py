@@ -9,22 +9,24 @@ import socket
 import subprocess
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from nettool import runtimes
 from nettool.errors import TargetNotFound, UsageError
 from nettool.processes import parse_stat, read_process
 from nettool.request import RUNTIMES
 from nettool.runtimes import find_container, list_containers
+from nettool.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from nettool.facts import SandboxFact
     from pytest_subprocess import FakeProcess
+
+    from nettool.facts import SandboxFact
 
 ME = os.getpid()
 WEB = "3f0c" + "1" * 60
@@ -71,7 +73,7 @@ class Daemon:
                     client.sendall(self._answer(client.recv(4096).decode()))
 
     def _answer(self, request: str) -> bytes:
-        verb, path, version = request.split("\r\n")[0].split(" ")
+        verb, path, version = request.partition("\r\n")[0].split(" ")
         assert (verb, version) == ("GET", "HTTP/1.0")
         self.asked.append(path)
         nothing = {"message": f"No such container: {path.split('/')[2]}"} if path.count("/") > 2 else []

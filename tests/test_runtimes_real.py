@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from real import Docker, Engine, Podman
 
 ASK = """
-import dataclasses, json, sys
+import json, sys
 from nettool.errors import TargetNotFound
 from nettool.runtimes import find_container, list_containers
 try:
     name, runtime = sys.argv[1:] or ("", "")
     found = [find_container(name, runtime or None)] if name else list_containers()
-    print(json.dumps([dataclasses.asdict(each) for each in found]))
+    print(json.dumps([vars(each) for each in found]))
 except TargetNotFound as error:
     print(json.dumps({"what": error.what, "why": error.why, "hints": error.hints}))
 """
 
 
-def ask(host: Host, name: str = "", runtime: str = "", **environment: str) -> Any:  # noqa: ANN401 - JSON
+def ask(host: Host, name: str = "", runtime: str = "", **environment: str) -> Any:
     """Look for a container, or for all, on that host."""
     words = (name, runtime) if name else ()
     return json.loads(host.check(sys.executable, "-c", ASK, *words, env=environment))
 
 
-def assert_found(host: Host, found: Any, pid: int, *answers: str) -> None:  # noqa: ANN401 - JSON
+def assert_found(host: Host, found: Any, pid: int, *answers: str) -> None:
     (fact,) = found
     assert (fact["state"], fact["pid"], fact["path"]) == ("running", pid, f"/proc/{pid}/ns/net")
     assert fact["inode"] == Path(f"/proc/{pid}/ns/net").stat().st_ino

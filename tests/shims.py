@@ -1,0 +1,90 @@
+"""Stand-ins in front of the system's tools: they note every call, and can make one go wrong."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from snapshot import search_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+TOOLS: Final = ("ip", "brctl", "mkdir", "rmdir", "ln", "rm", "mount", "umount", "sysctl", "nsenter", "bridge")
+FOUND: Final = {tool: shutil.which(tool, path=search_path()) or tool for tool in TOOLS}
+
+# What a tool starts itself (`ip netns exec … ip`) is part of the call, and no call of its own. A call
+# is noted by one printf, which is one write: readers run side by side.
+_SHIM: Final = """\
+#!/bin/sh
+[ "$NETTOOL_SHIM" ] && exec {real} "$@"
+export NETTOOL_SHIM=1
+real={real}
+printf '%s\\037' {name} "$@" '\036' >>{log}
+{rules}
+exec {real} "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What happens instead of one call: shell commands, in which "$real" "$@" is the call itself."""
+
+    words: tuple[str, ...]
+    then: str
+
+    def text(self) -> str:
+        wanted = shlex.quote(" ".join(self.words[1:]))
+        return f'if [ "$*" = {wanted} ]; then\n{self.then}\nfi'
+
+
+@dataclass
+class Shims:
+    """A folder of stand-ins. `env` puts it in front of the PATH; `calls` are the calls so far."""
+
+    folder: Path
+    env: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._log = self.folder / "calls"
+        self.env = {"PATH": f"{self.folder}:{search_path()}"}
+        self.set()
+
+    def set(self, *rules: Rule) -> None:
+        """Forget all calls, and let these rules hold from now on."""
+        self._log.write_bytes(b"")
+        for tool, real in FOUND.items():
+            mine = "\n".join(rule.text() for rule in rules if rule.words[0] == tool)
+            shim = self.folder / tool
+            shim.write_text(_SHIM.format(real=real, name=tool, log=self._log, rules=mine), encoding="utf-8")
+            shim.chmod(0o755)
+
+    @property
+    def calls(self) -> list[tuple[str, ...]]:
+        noted = self._log.read_text(encoding="utf-8", errors="surrogateescape").split("\036\037")
+        return [tuple(call.split("\037")[:-1]) for call in noted if call]
+
+    @property
+    def changes(self) -> list[tuple[str, ...]]:
+        """The calls that could change something."""
+        return [call for call in self.calls if not only_reads(call)]
+
+
+def only_reads(call: tuple[str, ...]) -> bool:
+    """Whether a call can change nothing: `ip -json …`, also within a namespace, and `cat`."""
+    words = call[2:] if call[0] == "nsenter" else call
+    return words[:1] == ("cat",) or (words[:1] == ("ip",) and "-json" in words)
+
+
+def commands_in(script: str) -> list[tuple[str, ...]]:
+    """Return the commands that a dry run printed, comments aside."""
+    return [tuple(shlex.split(line)) for line in script.splitlines() if line and not line.startswith("#")]
+
+
+def joined(commands: Iterable[tuple[str, ...]]) -> str:
+    """Return commands a line each, for messages."""
+    return "\n".join(shlex.join(command) for command in commands)
