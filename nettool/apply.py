@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 from nettool.errors import Interrupted, NettoolError, Refused, RollbackIncomplete
@@ -14,7 +15,7 @@ from nettool.store.rundir import prepare, write_changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
     from typing import Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nettool.model import Sandbox
     from nettool.plan import Plan, Step
 
+_BATCH_FAILED: Final = re.compile(r"Command failed -:(\d+)")
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -61,22 +63,52 @@ def apply(plan: Plan, read: Callable[[], Facts]) -> None:
 
 
 def _run_all(transaction: _Transaction) -> None:
-    for step in transaction.plan.to_do:
-        if step.touches:
+    for steps in batches(transaction.plan.to_do):
+        if any(step.touches for step in steps):
             _check_identity(transaction.plan.sandboxes)
-        if transaction.signal is not None:
-            raise _StepFailed(f"signal {signal.Signals(transaction.signal).name}")
-        transaction.started.append(step)
-        _execute(step)
+        _heed_signal(transaction)
+        transaction.started += steps
+        _execute(steps)
+    _heed_signal(transaction)
+
+
+def _heed_signal(transaction: _Transaction) -> None:
     if transaction.signal is not None:
         raise _StepFailed(f"signal {signal.Signals(transaction.signal).name}")
 
 
-def _execute(step: Step) -> None:
-    result = run(step.do.words())
+def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, ...]]:
+    """Group neighbouring `ip` commands of one namespace: one process runs them, line by line.
+
+    By hand each is a process of its own; together they take half the time.
+    """
+    group: list[Step] = []
+    for step in steps:
+        if group and (step.do.batch() is None or step.do.batch() != group[0].do.batch()):
+            yield tuple(group)
+            group = []
+        group.append(step)
+    if group:
+        yield tuple(group)
+
+
+def _execute(steps: tuple[Step, ...]) -> None:
+    batch = steps[0].do.batch() if len(steps) > 1 else None
+    if batch is None:
+        result, at = run(steps[0].do.words()), 0
+    else:
+        result = run(batch, stdin="".join(f"{' '.join(step.do.argv[1:])}\n" for step in steps))
+        at = _failed_line(result.stderr)
     if not result.ok:
-        said = result.stderr.strip() or result.stdout.strip() or "no message"
-        raise _StepFailed(f"`{' '.join(result.argv)}` ended with status {result.status}: {said}")
+        said = _BATCH_FAILED.sub("", result.stderr).strip() or result.stdout.strip() or "no message"
+        words = " ".join(steps[min(at, len(steps) - 1)].do.words())
+        raise _StepFailed(f"`{words}` ended with status {result.status}: {said}")
+
+
+def _failed_line(stderr: str) -> int:
+    """Return which line of a batch failed, from 0: `ip` says `Command failed -:3`."""
+    found = _BATCH_FAILED.search(stderr)
+    return int(found[1]) - 1 if found else 0
 
 
 def _check_identity(sandboxes: Iterable[Sandbox]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 
 from nettool.model import Gone, Presence
 from nettool.value import Value, replace
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from nettool.facts import Facts, Netns
     from nettool.model import Endpoint, Fact, Sandbox
     from nettool.request import Request
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/@,=+-]+")
 
 
 class Entry(enum.Enum):
@@ -37,6 +41,20 @@ class Command(Value):
         if self.entry is Entry.OPTION and self.argv[0] == "ip":
             return ("ip", "-n", self.netns.name, *self.argv[1:])
         return ("ip", "netns", "exec", self.netns.name, *self.argv)
+
+    def batch(self) -> tuple[str, ...] | None:
+        """Return the argv that takes this command as a line on stdin; None where there is none.
+
+        `ip -batch` reads lines as words between blanks, with quotes and comments of its own: only
+        words that mean themselves are put there, and no option in front.
+        """
+        if self.argv[0] != "ip" or self.argv[1].startswith("-") or not all(map(_PLAIN.fullmatch, self.argv)):
+            return None
+        if self.netns is None:
+            return ("ip", "-batch", "-")
+        if self.entry is Entry.OPTION:
+            return ("ip", "-n", self.netns.name, "-batch", "-")
+        return ("ip", "netns", "exec", self.netns.name, "ip", "-batch", "-")
 
 
 class GoesWith(Value):

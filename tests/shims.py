@@ -23,6 +23,28 @@ _SHIM: Final = """\
 [ "$NETTOOL_SHIM" ] && exec {real} "$@"
 export NETTOOL_SHIM=1
 real={real}
+case "{name} $*" in
+*-json*) ;;
+"ip "*"-batch -")
+    # A batch is its lines, each a call: what is noted and what goes wrong is the same either way.
+    unset NETTOOL_SHIM
+    number=0
+    while read -r line; do
+        number=$((number + 1))
+        before=
+        for word in "$@"; do
+            [ "$word" = -batch ] && break
+            before="$before $word"
+        done
+        "$0" $before $line </dev/null || {{
+            status=$?
+            echo "Command failed -:$number" >&2
+            exit $status
+        }}
+    done
+    exit 0
+    ;;
+esac
 printf '%s\\037' {name} "$@" '\036' >>{log}
 {rules}
 exec {real} "$@"
