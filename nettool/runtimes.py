@@ -2,13 +2,13 @@
 
 Every runtime that is installed is asked, all side by side, and each in one way:
 
-- Docker over its Unix socket, DOCKER_HOST or /var/run/docker.sock, in plain HTTP/1.0: that costs
-  2 ms, where the client `docker` costs 20 to 60 ms and `import http.client` 48 ms. Paths carry no
-  API version, because no version is known to both ends of the range: 20.10 knows up to 1.41, and
-  29 refuses what is below 1.44. There is no second way over TCP, SSH or a context: the daemon
-  behind one is another machine's, and so are the process ids that it tells.
+- Docker over its Unix socket, DOCKER_HOST or /var/run/docker.sock, in plain HTTP/1.0: that takes
+  1 ms and 4 to import `socket`, where the client `docker` takes 20 to 50 ms and the import of
+  `http.client` 48. Paths carry no API version, because no version is known to both ends of the
+  range: 20.10 knows up to 1.41, and 29 refuses what is below 1.44. There is no second way over TCP,
+  SSH or a context: the daemon behind one is another machine's, and so are the process ids it tells.
 - Podman by `podman`, since it has no daemon; it tells of the caller's containers alone, so root does
-  not see those of a rootless user.
+  not see those of a rootless user. It takes 40 ms and more, which `docker:NAME` spares.
 - containerd by `ctr` in all its namespaces, CRI-O by `crictl`, LXC by `lxc-info`. The sockets of the
   first two are tried before: without an answer, `ctr` waits 10 s.
 
@@ -45,7 +45,7 @@ ANSWER_SECONDS: Final = 10.0
 
 # What Docker and Podman take; containerd and LXC take less. It keeps a name from being an option, a
 # path of Docker's API, or more than a word in a filter of `ctr`.
-_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 _LONG_ID: Final = re.compile(r"[0-9a-f]{64}")
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{1,64}")
 _SHORT_ID: Final = 12
@@ -230,7 +230,8 @@ def _not_found(typed: str, answers: dict[str, _Answer]) -> TargetNotFound:
     hints = [each.listing for each in _RUNTIMES if each.name in answers and not answers[each.name].problem]
     if any("ermission denied" in problem for problem in silent):
         hints.append("sudo nettool …")
-    return TargetNotFound(f"{typed} is not on this host", why=why, hints=tuple(hints))
+    what = f"{typed} was not found" if silent else f"{typed} is not on this host"
+    return TargetNotFound(what, why=why, hints=tuple(hints))
 
 
 def _ambiguous(typed: str, name: str, found: Sequence[Container]) -> TargetNotFound:

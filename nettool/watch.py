@@ -8,6 +8,7 @@ needs no second interpreter, so the lab is up in the time one start takes. The s
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from nettool.errors import NettoolError, Refused
-from nettool.run import environment, find_tools
+from nettool.run import environment, search_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +51,7 @@ def fork_as(pid: int, work: Callable[[], None]) -> None:
 
 def _count_on_from(pid: int) -> None:
     # A kernel without CONFIG_CHECKPOINT_RESTORE has no such file: then forking counts the pids up.
-    with suppress(OSError), open(_LAST_PID, "w", encoding="ascii") as last_pid:  # noqa: PTH123 - as pathlib would
+    with suppress(OSError), open(_LAST_PID, "w", encoding="ascii") as last_pid:
         last_pid.write(str(pid))
 
 
@@ -68,10 +69,10 @@ def stream(argv: Sequence[str]) -> Iterator[Iterator[str]]:
     """Start a command and give its output line by line as it comes; leaving the block ends it."""
     import sh  # takes longer than most commands do
 
-    found = find_tools(argv[:1])
-    if not found:
+    program = shutil.which(argv[0], path=search_path())
+    if not program:
         raise Refused(f"{argv[0]} is not installed")
-    process = sh.Command(found[argv[0]])(
+    process = sh.Command(program)(
         *argv[1:],
         _bg=True,
         _iter=True,

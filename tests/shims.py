@@ -17,10 +17,11 @@ TOOLS: Final = ("ip", "brctl", "mkdir", "rmdir", "ln", "rm", "mount", "umount", 
 FOUND: Final = {tool: shutil.which(tool, path=search_path()) or tool for tool in TOOLS}
 
 # What a tool starts itself (`ip netns exec … ip`) is part of the call, and no call of its own. A call
-# is noted by one printf, which is one write: readers run side by side.
+# is noted by one printf, which is one write: readers run side by side. `nsenter --target` is the way
+# into the test's host.
 _SHIM: Final = """\
 #!/bin/sh
-[ "$NETTOOL_SHIM" ] && exec {real} "$@"
+[ "$NETTOOL_SHIM" ] || [ "$1" = --target ] && exec {real} "$@"
 export NETTOOL_SHIM=1
 real={real}
 case "{name} $*" in

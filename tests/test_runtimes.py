@@ -314,10 +314,11 @@ def test_docker_that_is_slow(docker: Daemon, monkeypatch: pytest.MonkeyPatch) ->
 # --- names
 
 
+NO_NAMES = ("", "-f", "--help", "a/b", "../x", "a b", "a\n", "$(id)", "ä", '"', "a\0", ".", "a" * 256)
+
+
 @pytest.mark.parametrize("runtime", [None, *RUNTIMES])
-@pytest.mark.parametrize(
-    "name", ["", "-f", "--help", "a/b", "../x", "a b", "a\n", "$(id)", "ä", '"', "a\0", "."]
-)
+@pytest.mark.parametrize("name", NO_NAMES)
 @pytest.mark.usefixtures("docker")
 def test_what_is_no_name_is_refused(name: str, runtime: str | None) -> None:
     with pytest.raises(UsageError):
@@ -360,6 +361,7 @@ def test_podman_that_fails(fp: FakeProcess) -> None:
     fp.register(("podman", "ps", "--all", "--format", "json"), stderr="Error: the same", returncode=125)
     with pytest.raises(TargetNotFound) as caught:
         find_container("web", "podman")
+    assert caught.value.what == "podman:web was not found"
     assert caught.value.why == ("podman: does not answer: permission denied",)
     assert caught.value.hints == ("sudo nettool …",)
 

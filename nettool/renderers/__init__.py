@@ -1,0 +1,65 @@
+"""Renderers: each turns a plan into one form of text, by a Jinja2 template. All are pure.
+
+Nothing reaches a template's output as it is: a value has to be `Escaped` by the filter for that
+place and form, or rendering fails. So a forgotten filter is an error in every test, and not a hole.
+"""
+
+from __future__ import annotations
+
+import shlex
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from nettool import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class Escaped(str):
+    """Text that is safe where it is put."""
+
+    __slots__ = ()
+
+
+def shell(text: object) -> Escaped:
+    """Return one word as a POSIX shell takes it."""
+    return Escaped(shlex.quote(str(text)))
+
+
+def own(text: object) -> Escaped:
+    """Pass nettool's own words, which may stand in a comment: one printable line of ASCII."""
+    words = str(text)
+    if not (words.isascii() and words.isprintable()):
+        raise ValueError(f"not nettool's own words: {words!r}")
+    return Escaped(words)
+
+
+def fill(template: str, filters: Mapping[str, Callable[..., Escaped]], **values: Any) -> str:
+    """Render one of `nettool/templates` with the filters of its form."""
+    environment = _environment().overlay()
+    environment.filters = {**environment.filters, "q": shell, "own": own, **filters}
+    return environment.get_template(template).render(version=own(__version__), **values)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(  # noqa: S701 - no HTML; `_require_escaped` lets nothing through unescaped
+        loader=PackageLoader("nettool"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        comment_start_string="{##",  # bash has ${#name}
+        comment_end_string="##}",
+        finalize=_require_escaped,
+        cache_size=0,
+    )
+
+
+def _require_escaped(value: object) -> object:
+    if not isinstance(value, (Escaped, int)):
+        raise TypeError(f"unescaped text in a template: {value!r}")
+    return value

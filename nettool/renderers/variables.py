@@ -1,0 +1,226 @@
+"""The variables of an export: what an engineer may edit, and where each stands in the commands.
+
+A plan's commands hold values. `Words` puts names in their place: a word becomes pieces, of literal
+text and of variables. Filled in with the values they had, the pieces are the command again, whatever
+was taken for a variable; so an export that is not edited runs the plan's own commands.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nettool.model import BridgeMac, Gone, Route
+from nettool.request import RUNTIMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nettool.model import Endpoint, Sandbox
+    from nettool.plan import Command, Plan, Step
+
+
+class Kind(enum.Enum):
+    """What a variable holds, and so what its value may look like."""
+
+    PID = "pid"
+    CONTAINER = "container"
+    PATH = "path"
+    NETNS = "netns"
+    BRIDGE = "bridge"
+    LINK = "link"
+    CIDR4 = "cidr4"
+    CIDR6 = "cidr6"
+    IP4 = "ip4"
+    IP6 = "ip6"
+    MTU = "mtu"
+    MAC = "mac"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One value of a plan, with a name. `why` is for the reader."""
+
+    name: str
+    kind: Kind
+    value: str
+    why: str
+    inner: bool = False
+    """Whether it belongs to the sandbox's end: two ends may have the same value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slashed:
+    """A variable with its dots as slashes: how sysctl(8) spells an interface within a key."""
+
+    variable: Variable
+
+
+Piece = str | Variable | Slashed
+Word = tuple[Piece, ...]
+
+_LINKS: Final = (Kind.LINK, Kind.BRIDGE)
+_IPS: Final = (Kind.IP4, Kind.IP6)
+_CIDRS: Final = (Kind.CIDR4, Kind.CIDR6)
+# What the word behind each of these words is, in the vocabulary of nettool.iproute.
+_AFTER: Final = {
+    "exec": (Kind.NETNS,), "-n": (Kind.NETNS,), "attach": (Kind.NETNS,), "netns": (Kind.NETNS,),
+    "master": (Kind.BRIDGE,), "addif": (Kind.BRIDGE,), "dev": _LINKS, "name": (Kind.LINK,),
+    "set": (Kind.LINK,), "del": (Kind.NETNS,), "mtu": (Kind.MTU,), "address": (Kind.MAC,), "via": _IPS,
+    "add": (Kind.LINK, *_CIDRS, *_IPS), "replace": (*_CIDRS, *_IPS),
+}  # fmt: skip
+_FOLDER: Final = "/var/run/netns/"
+
+
+def variables_of(planned: Plan) -> tuple[Variable, ...]:
+    """Return a plan's variables, each name once, in the order in which they are read best."""
+    named: dict[str, Variable] = {}
+    seen: set[tuple[Kind, str, bool]] = set()
+    for endpoint in endpoints_of(planned):
+        for variable in _of_endpoint(endpoint, removed=planned.inverse):
+            if (variable.kind, variable.value, variable.inner) in seen:
+                continue
+            seen.add((variable.kind, variable.value, variable.inner))
+            name = _free(variable.name, named)
+            named[name] = Variable(name, variable.kind, variable.value, variable.why, variable.inner)
+    return tuple(named.values())
+
+
+def endpoints_of(planned: Plan) -> tuple[Endpoint, ...]:
+    """Return the endpoints that a plan makes, or takes away."""
+    return tuple(c.endpoint for c in planned.changes if c.present is not planned.inverse)
+
+
+def runtime_of(sandbox: Sandbox) -> str | None:
+    """Return the runtime that knows the sandbox's container; None when it is no container."""
+    if not sandbox.path.startswith("/proc/") and sandbox.pid is not None:
+        return None
+    kind = sandbox.target.partition(":")[0]
+    if kind in (*RUNTIMES, "container"):
+        return sandbox.runtime or ("docker" if kind == "container" else kind)
+    return None
+
+
+def container_of(sandbox: Sandbox) -> str:
+    """Return what the runtime calls the sandbox's container."""
+    return sandbox.container or sandbox.target.partition(":")[2]
+
+
+def _free(name: str, taken: dict[str, Variable]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def _of_endpoint(endpoint: Endpoint, *, removed: bool) -> Iterator[Variable]:
+    yield from _of_sandbox(endpoint.sandbox, removed=removed)
+    yield Variable("HOST_IF", Kind.LINK, endpoint.host_end, "the host's end of the cable")
+    if removed:
+        return
+    yield Variable("BRIDGE", Kind.BRIDGE, endpoint.bridge, "the bridge to plug into")
+    yield Variable("PEER_IF", Kind.LINK, endpoint.peer, "the other end, until it has its name", inner=True)
+    yield Variable("IFNAME", Kind.LINK, endpoint.ifname, "the interface in the sandbox", inner=True)
+    for cidr in endpoint.addresses:
+        yield Variable("ADDRESS", _kind(cidr, _CIDRS), cidr, "its address, with the prefix length")
+    yield from _of_routes(endpoint)
+    if endpoint.mac:
+        yield Variable("MAC", Kind.MAC, endpoint.mac, "its MAC address", inner=True)
+    if endpoint.mtu:
+        yield Variable("MTU", Kind.MTU, str(endpoint.mtu), "its MTU", inner=True)
+    if endpoint.host_mtu:
+        yield Variable("HOST_MTU", Kind.MTU, str(endpoint.host_mtu), "the host end's MTU, the bridge's")
+
+
+def _of_sandbox(sandbox: Sandbox, *, removed: bool) -> Iterator[Variable]:
+    if runtime_of(sandbox) and not removed:
+        yield Variable("CONTAINER", Kind.CONTAINER, container_of(sandbox), "the container, by name or id")
+    if sandbox.pid is not None:
+        yield Variable("PID", Kind.PID, str(sandbox.pid), "a process in the sandbox")
+    elif sandbox.path != f"{_FOLDER}{sandbox.netns.name}":
+        yield Variable("NETNS_PATH", Kind.PATH, sandbox.path, "the sandbox's network namespace")
+    yield Variable("NETNS", Kind.NETNS, sandbox.netns.name, "the namespace's name under /var/run/netns")
+
+
+def _of_routes(endpoint: Endpoint) -> Iterator[Variable]:
+    for route in endpoint.routes:
+        if route.destination == "default" and route.via:
+            name = "GATEWAY" if route.family == 4 else "GATEWAY_6"
+            yield Variable(name, _kind(route.via, _IPS), route.via, "where everything else is sent")
+    for route in endpoint.routes:
+        if route.destination != "default" and "/" in route.destination:
+            yield Variable("ROUTE", _kind(route.destination, _CIDRS), route.destination, "a further route")
+            if route.via:
+                yield Variable("ROUTE_VIA", _kind(route.via, _IPS), route.via, "the gateway of that route")
+
+
+def _kind(text: str, pair: tuple[Kind, Kind]) -> Kind:
+    return pair[0] if ipaddress.ip_interface(text).version == 4 else pair[1]
+
+
+class Words:
+    """Finds a plan's variables in the words of its commands."""
+
+    def __init__(self, variables: tuple[Variable, ...]) -> None:
+        self.variables = variables
+
+    def find(self, kinds: tuple[Kind, ...], value: str, *, inner: bool = False) -> Variable | None:
+        """Return the variable of one of these kinds that has the value."""
+        found = [v for v in self.variables if v.kind in kinds and v.value == value]
+        # An interface of the sandbox is never the host's, whatever it is called.
+        found = [v for v in found if v.inner or not inner or v.kind is not Kind.LINK]
+        return next((v for v in found if v.inner is inner), found[0] if found else None)
+
+    def word(self, kinds: tuple[Kind, ...], value: str, *, inner: bool = False) -> Word:
+        """Return a value as a word: the variable that holds it, else the value itself."""
+        return (self.find(kinds, value, inner=inner) or value,)
+
+    def do(self, step: Step) -> tuple[Word, ...]:
+        """Return the words of a step's command."""
+        return self._command(step.do, step)
+
+    def undo(self, step: Step, command: Command) -> tuple[Word, ...]:
+        """Return the words of a step's undo."""
+        return self._command(command, step)
+
+    def _command(self, command: Command, step: Step) -> tuple[Word, ...]:
+        words = command.words()
+        fact = step.makes.fact if isinstance(step.makes, Gone) else step.makes
+        # The route that was there before is no variable: it is put back exactly as it was.
+        old = isinstance(fact, Route) and fact.instead_of is not None and command is step.undo
+        last = words.index("route") if old else len(words)
+        result: list[Word] = []
+        for at, word in enumerate(words):
+            inner = command.netns is not None or "peer" in words[:at]
+            kinds = _kinds(words, at, fact) if at < last else ()
+            result.append(self._composite(word) or self.word(kinds, word, inner=inner))
+        return tuple(result)
+
+    def _composite(self, word: str) -> Word | None:
+        for variable in self.variables:
+            value = variable.value
+            if variable.kind is Kind.PID and word == f"/proc/{value}/ns/net":
+                return ("/proc/", variable, "/ns/net")
+            if variable.kind is Kind.PATH and word == value:
+                return (variable,)
+            if variable.kind is Kind.NETNS and word == f"{_FOLDER}{value}":
+                return (_FOLDER, variable)
+            key = f"net.ipv6.conf.{value.replace('.', '/')}.disable_ipv6=0"
+            if variable.kind is Kind.LINK and variable.inner and word == key:
+                return ("net.ipv6.conf.", Slashed(variable), ".disable_ipv6=0")
+        return None
+
+
+def _kinds(words: tuple[str, ...], at: int, fact: object) -> tuple[Kind, ...]:
+    """Return what the word at a place can be, from the one or two in front of it."""
+    before, earlier = words[at - 1] if at else "", words[at - 2] if at > 1 else ""
+    if isinstance(fact, BridgeMac):
+        return (Kind.BRIDGE,) if before == "dev" else ()
+    if (earlier, before) == ("ip", "netns"):
+        return ()
+    if earlier == "attach":
+        return (Kind.PID,)
+    return (Kind.LINK,) if earlier == "addif" else _AFTER.get(before, ())
