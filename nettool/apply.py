@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nettool.model import Sandbox
     from nettool.plan import Plan, Step
 
-_BATCH_FAILED: Final = re.compile(r"Command failed -:(\d+)")
+_BATCH_FAILED: Final = r"Command failed -:(\d+)"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -100,14 +100,14 @@ def _execute(steps: tuple[Step, ...]) -> None:
         result = run(batch, stdin="".join(f"{' '.join(step.do.argv[1:])}\n" for step in steps))
         at = _failed_line(result.stderr)
     if not result.ok:
-        said = _BATCH_FAILED.sub("", result.stderr).strip() or result.stdout.strip() or "no message"
+        said = re.sub(_BATCH_FAILED, "", result.stderr).strip() or result.stdout.strip() or "no message"
         words = " ".join(steps[min(at, len(steps) - 1)].do.words())
         raise _StepFailed(f"`{words}` ended with status {result.status}: {said}")
 
 
 def _failed_line(stderr: str) -> int:
     """Return which line of a batch failed, from 0: `ip` says `Command failed -:3`."""
-    found = _BATCH_FAILED.search(stderr)
+    found = re.search(_BATCH_FAILED, stderr)
     return int(found[1]) - 1 if found else 0
 
 

@@ -67,6 +67,14 @@ class RouteFact(Value):
         return (self.destination, *words, *(("onlink",) if self.onlink else ()))
 
 
+class NeighbourFact(Value):
+    """A neighbour that the kernel has learned: which MAC an address had when it was last heard of."""
+
+    link: str
+    ip: str
+    mac: str
+
+
 class NamespaceFacts(Value):
     """The inside of one network namespace. `nsid` is its id as the host's namespace knows it."""
 
@@ -76,6 +84,7 @@ class NamespaceFacts(Value):
     routes: tuple[RouteFact, ...] = ()
     nsid: int | None = None
     sysctls: tuple[tuple[str, str], ...] = ()
+    neighbours: tuple[NeighbourFact, ...] = ()
 
     def link(self, name: str) -> LinkFact | None:
         """Return the interface of that name."""

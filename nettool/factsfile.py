@@ -14,6 +14,7 @@ from nettool.facts import (
     Facts,
     LinkFact,
     NamespaceFacts,
+    NeighbourFact,
     NetnsNameFact,
     RouteFact,
     SandboxFact,
@@ -22,7 +23,7 @@ from nettool.facts import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CLASSES: Final = (AddressFact, Facts, LinkFact, NamespaceFacts, NetnsNameFact, RouteFact, SandboxFact)
+CLASSES: Final = (AddressFact, Facts, LinkFact, NamespaceFacts, NeighbourFact, NetnsNameFact, RouteFact, SandboxFact)
 
 
 _T = TypeVar("_T")

@@ -7,7 +7,6 @@ anything): they are data here, and are made safe where they are shown.
 
 from __future__ import annotations
 
-import json
 import os
 
 from nettool.errors import NettoolError
@@ -16,6 +15,7 @@ from nettool.facts import (
     Facts,
     LinkFact,
     NamespaceFacts,
+    NeighbourFact,
     NetnsNameFact,
     RouteFact,
 )
@@ -32,7 +32,7 @@ NETNS_FOLDER: Final = "/var/run/netns"
 HOST_NETNS: Final = "/proc/self/ns/net"
 TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "sysctl")
 
-_BATCH: Final = "addr show\nroute show table all\n"
+_BATCH: Final = "addr show\nroute show table all\nneigh show\n"
 _SYSCTLS: Final = ("net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.default.disable_ipv6")
 # What `ip -json route` says of a route that RouteFact keeps too.
 _ROUTE_KEYS: Final = frozenset(
@@ -54,27 +54,38 @@ def read_facts(
     answering: Iterable[tuple[str, str]] = (),
 ) -> Facts:
     """Read the host, and the namespaces of the given sandboxes."""
-    found = tuple(sandboxes)
-    host_inode = os.stat(HOST_NETNS).st_ino
-    paths = {s.inode: s.path for s in found if s.inode is not None and s.inode != host_inode}
-    host = _Reader(host_inode, None, with_ipv6=False)
-    inner = [_Reader(inode, path, with_ipv6=with_ipv6) for inode, path in paths.items()]
-    host_facts = host.finish()
-    if host_facts is None:
-        raise NettoolError("this host's interfaces cannot be read", why=(host.failure,))
-    return Facts(
-        host=host_facts,
-        namespaces=tuple(facts for reader in inner if (facts := reader.finish()) is not None),
-        sandboxes=found,
-        netns_names=read_netns_names(),
-        netns_folder=os.path.isdir(NETNS_FOLDER),
-        tools=tuple(sorted(find_tools(TOOLS).items())),
-        answering=tuple(answering),
-        boot_id=read_text("/proc/sys/kernel/random/boot_id").strip(),
-        hostname=os.uname().nodename,
-        privileged=os.geteuid() == 0,
-        ssh_links=_links_with(host_facts, os.environ.get("SSH_CONNECTION", "").split()[2:3]),
-    )
+    return Reading(sandboxes, with_ipv6=with_ipv6).finish(answering)
+
+
+class Reading:
+    """A reading of the host under way: its processes run while the caller does other things."""
+
+    def __init__(self, sandboxes: Iterable[SandboxFact] = (), *, with_ipv6: bool = False) -> None:
+        self._sandboxes = tuple(sandboxes)
+        own = os.stat(HOST_NETNS).st_ino
+        paths = {s.inode: s.path for s in self._sandboxes if s.inode is not None and s.inode != own}
+        self._host = _Reader(own, None, with_ipv6=False)
+        self._inner = [_Reader(inode, path, with_ipv6=with_ipv6) for inode, path in paths.items()]
+
+    def finish(self, answering: Iterable[tuple[str, str]] = ()) -> Facts:
+        """Wait for what was started, and return all that is known of the host."""
+        host = self._host.finish()
+        inner = [reader.finish() for reader in self._inner]
+        if host is None:
+            raise NettoolError("this host's interfaces cannot be read", why=(self._host.failure,))
+        return Facts(
+            host=host,
+            namespaces=tuple(facts for facts in inner if facts is not None),
+            sandboxes=self._sandboxes,
+            netns_names=read_netns_names(),
+            netns_folder=os.path.isdir(NETNS_FOLDER),
+            tools=tuple(sorted(find_tools(TOOLS).items())),
+            answering=tuple(answering),
+            boot_id=read_text("/proc/sys/kernel/random/boot_id").strip(),
+            hostname=os.uname().nodename,
+            privileged=os.geteuid() == 0,
+            ssh_links=_links_with(host, os.environ.get("SSH_CONNECTION", "").split()[2:3]),
+        )
 
 
 class _Reader:
@@ -136,6 +147,7 @@ def parse_namespace(
     documents = _documents(text)
     links = documents[0] if documents else []
     routes = documents[1] if len(documents) > 1 else []
+    neighbours = documents[2] if len(documents) > 2 else []
     return NamespaceFacts(
         inode=inode,
         links=tuple(_link(link) for link in links if "ifname" in link),
@@ -143,10 +155,13 @@ def parse_namespace(
         routes=tuple(_route(route) for route in routes if _is_ours(route)),
         nsid=nsid,
         sysctls=sysctls,
+        neighbours=tuple(_neighbours(neighbours)),
     )
 
 
 def _documents(text: str) -> list[Any]:
+    import json
+
     # An interface's alias or name can hold raw control characters, which ip does not escape.
     decoder, documents, at = json.JSONDecoder(strict=False), [], 0
     while at < len(text):
@@ -191,6 +206,13 @@ def _addresses(links: Iterable[dict[str, Any]]) -> Iterable[AddressFact]:
         for address in link.get("addr_info", ()):
             if "local" in address:
                 yield AddressFact(link["ifname"], f"{address['local']}/{address['prefixlen']}")
+
+
+def _neighbours(raw: Iterable[dict[str, Any]]) -> Iterable[NeighbourFact]:
+    for neighbour in raw:
+        learned = not {"PERMANENT", "NOARP"} & set(neighbour.get("state", ()))
+        if learned and "lladdr" in neighbour:
+            yield NeighbourFact(neighbour["dev"], neighbour["dst"], neighbour["lladdr"])
 
 
 def _is_ours(route: dict[str, Any]) -> bool:

@@ -49,7 +49,7 @@ PACKAGES: Final = {
 
 # `ip` takes any unambiguous beginning of a keyword for the keyword: `ip link set a up` sets the
 # address "up". No keyword of `ip link` is letters and then digits, and none begins with "nt".
-_PLAIN_NAME: Final = re.compile(r"[a-z]+[0-9]+|nt[0-9a-f]{10}p?")
+_PLAIN_NAME: Final = r"[a-z]+[0-9]+|nt[0-9a-f]{10}p?"
 
 
 def make_netns_folder() -> Step:
@@ -271,8 +271,8 @@ def _inside(argv: tuple[str, ...], netns: Netns | None, dialect: str) -> Command
 
 
 def _named(link: str) -> tuple[str, ...]:
-    return (link,) if _PLAIN_NAME.fullmatch(link) else ("dev", link)
+    return (link,) if re.fullmatch(_PLAIN_NAME, link) else ("dev", link)
 
 
 def _named_new(link: str) -> tuple[str, ...]:
-    return (link,) if _PLAIN_NAME.fullmatch(link) else ("name", link)
+    return (link,) if re.fullmatch(_PLAIN_NAME, link) else ("name", link)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 MAX_LENGTH: Final = 15
 """IFNAMSIZ - 1 (include/uapi/linux/if.h): the kernel keeps 16 bytes with the closing NUL."""
 
-_MARKED: Final = re.compile(r"nt[0-9a-f]{10}")
+_MARKED: Final = r"nt[0-9a-f]{10}"
 # Stricter than the kernel, which takes `$(id)` and `-rf`: a name that nettool makes must be safe in
 # every shell, every tool and every log.
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}")
-_NETNS_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,14}"
+_NETNS_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
 
 def host_end(*identity: object) -> str:
@@ -37,7 +37,7 @@ def peer_of(host_end_name: str) -> str:
 
 def is_marked(name: str) -> bool:
     """Whether a host end's name is one that nettool makes."""
-    return _MARKED.fullmatch(name) is not None
+    return re.fullmatch(_MARKED, name) is not None
 
 
 def netns_name_for_path(path: str) -> str:
@@ -49,7 +49,7 @@ def interface_name_fault(name: str) -> str | None:
     """Say what is wrong with a name for an interface that nettool shall make, or None."""
     if not 1 <= len(name.encode()) <= MAX_LENGTH:
         return f"has {len(name.encode())} bytes; the kernel takes 1 to {MAX_LENGTH}"
-    if _NAME.fullmatch(name) is None:
+    if re.fullmatch(_NAME, name) is None:
         return "must be a letter, then letters, digits, '_', '.' or '-'"
     if name in ("all", "default", "lo"):
         return "is reserved by the kernel"
@@ -72,7 +72,7 @@ def existing_name_fault(name: str) -> str | None:
 
 def is_netns_name(name: str) -> bool:
     """Whether a word can be the name of a namespace under /var/run/netns, safely everywhere."""
-    return _NETNS_NAME.fullmatch(name) is not None and not name.startswith("..")
+    return re.fullmatch(_NETNS_NAME, name) is not None and not name.startswith("..")
 
 
 def _digest(parts: tuple[object, ...]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -28,6 +27,8 @@ def envelope(kind: str, **body: Any) -> dict[str, Any]:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print a JSON document on stdout."""
+    import json
+
     print(json.dumps(document, indent=2))
 
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 import sys
 
 from nettool import output
-from nettool.apply import apply
 from nettool.errors import Refused, TargetNotFound
-from nettool.host import read_facts
-from nettool.plan import Problem
-from nettool.planner import plan
+from nettool.host import Reading
 from nettool.request import Attach
 from nettool.sandboxes import find
-from nettool.store.rundir import read_records
 from nettool.value import Value
 
 TYPE_CHECKING = False
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
 
     from nettool.arguments import Arguments
     from nettool.facts import Facts
-    from nettool.plan import Plan
+    from nettool.plan import Plan, Problem
     from nettool.request import Request
 
 
@@ -49,8 +45,7 @@ class Mode(Value):
 def execute(request: Request, mode: Mode) -> int:
     """Take a request to its end and return the exit status. Raises NettoolError."""
     read = facts_reader(request, mode)
-    facts = read()
-    planned = plan(request, facts, read_records())
+    planned, facts = make_plan(request, read)
     if mode.export is not None:
         from nettool.export import export  # templates are loaded only to export
 
@@ -64,6 +59,16 @@ def execute(request: Request, mode: Mode) -> int:
     return carry_out(planned, facts, read, mode)
 
 
+def make_plan(request: Request, read: Callable[[], Facts]) -> tuple[Plan, Facts]:
+    """Read the host and plan the request."""
+    # Loaded while the reading's processes run.
+    from nettool.planner import plan
+    from nettool.store.rundir import read_records
+
+    facts = read()
+    return plan(request, facts, read_records()), facts
+
+
 def facts_reader(request: Request, mode: Mode) -> Callable[[], Facts]:
     """Return a function that reads all that planning the request needs to know."""
     if mode.facts_file is not None:
@@ -71,17 +76,29 @@ def facts_reader(request: Request, mode: Mode) -> Callable[[], Facts]:
 
         stored = load_facts(mode.facts_file)
         return lambda: stored
-    answers: list[tuple[tuple[str, str], ...]] = []
+    return _HostReader(request).read
 
-    def read() -> Facts:
-        sandbox = find(request.target)
+
+class _HostReader:
+    """Reads the host for one request. The first reading is under way as soon as this is made."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._answers: tuple[tuple[str, str], ...] | None = None
+        self._reading: Reading | None = self._start()
+
+    def _start(self) -> Reading:
+        request = self._request
         ipv6 = isinstance(request, Attach) and any(":" in text for text in request.addresses)
-        facts = read_facts((sandbox,), with_ipv6=ipv6)
-        if not answers:
-            answers.append(_ask_wire(request, facts))
-        return facts.answered(answers[0])
+        return Reading((find(request.target),), with_ipv6=ipv6)
 
-    return read
+    def read(self) -> Facts:
+        """Return the facts of this moment; who answers on the wire is asked once."""
+        reading, self._reading = self._reading or self._start(), None
+        facts = reading.finish()
+        if self._answers is None:
+            self._answers = _ask_wire(self._request, facts)
+        return facts.answered(self._answers)
 
 
 def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:
@@ -104,6 +121,8 @@ def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], mode: Mode
         raise Refused(f"cannot {planned.title}", why=why, hints=("sudo nettool …",))
     if touched := uplinks_touched(planned, facts):
         _confirm(planned, touched, mode)
+    from nettool.apply import apply
+
     apply(planned, read)
     output.show_outcome(planned, applied=True, as_json=mode.as_json)
     return 0
@@ -130,6 +149,8 @@ def _refuse(planned: Plan) -> None:
 
 def conflict_problems(planned: Plan) -> tuple[Problem, ...]:
     """Return what is in the way of a plan's steps, as problems."""
+    from nettool.plan import Problem
+
     return tuple(
         Problem(f"{d.step.makes.key} {d.found}", (f"wanted: {d.step.makes.sentence()}",))
         for d in planned.conflicts

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nettool.request import Request
 
 
-_PLAIN = re.compile(r"[A-Za-z0-9_.:/@,=+-]+")
+_PLAIN = r"[A-Za-z0-9_.:/@,=+-]+( [A-Za-z0-9_.:/@,=+-]+)*"
 
 
 class Entry(enum.Enum):
@@ -48,7 +48,8 @@ class Command(Value):
         `ip -batch` reads lines as words between blanks, with quotes and comments of its own: only
         words that mean themselves are put there, and no option in front.
         """
-        if self.argv[0] != "ip" or self.argv[1].startswith("-") or not all(map(_PLAIN.fullmatch, self.argv)):
+        plain = re.fullmatch(_PLAIN, " ".join(self.argv)) is not None
+        if self.argv[0] != "ip" or self.argv[1].startswith("-") or not plain:
             return None
         if self.netns is None:
             return ("ip", "-batch", "-")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ETHERNET_MTU: Final = 1500
 """What a new veth has; a bridge with another MTU needs it named."""
-_MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_MAC: Final = r"[0-9a-f]{2}(:[0-9a-f]{2}){5}"
 
 
 class Findings:
@@ -105,7 +105,7 @@ def parse_mac(text: str | None) -> str | None:
     if text is None:
         return None
     mac = text.lower().replace("-", ":")
-    if _MAC.fullmatch(mac) is None:
+    if re.fullmatch(_MAC, mac) is None:
         raise UsageError(f"--mac {text!r} is no MAC address", hints=("--mac 02:42:ac:11:00:0a",))
     if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
         raise UsageError(f"--mac {text} is not the address of one interface", why=("it is a group address",))

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from nettool.errors import Refused
 from nettool.factsfile import decode_in, load_document
-from nettool.pipeline import Mode, carry_out, execute, facts_reader
-from nettool.planner import plan
+from nettool.pipeline import Mode, carry_out, execute, facts_reader, make_plan
 from nettool.render import document
 from nettool.request import Attach, Detach, Target
-from nettool.store.rundir import read_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +29,7 @@ def apply_saved(path: str, *, dry_run: bool, yes: bool, as_json: bool) -> int:
     request: Attach | Detach = decode_in(path, wanted, CLASSES, kind or Attach)
     mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
     read = facts_reader(request, mode)
-    facts = read()
-    planned = plan(request, facts, read_records())
+    planned, facts = make_plan(request, read)
     differing = tuple(differences(saved, document(planned, facts)))
     if differing:
         raise Refused(
