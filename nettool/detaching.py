@@ -64,8 +64,7 @@ def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Reco
     known = tuple(
         record
         for record in records.endpoints
-        if record.endpoint.sandbox.target == sandbox.target
-        or (sandbox.netns.inode is not None and record.endpoint.sandbox.netns.inode == sandbox.netns.inode)
+        if _is_of(record.endpoint.sandbox, sandbox)
     )
     inside = facts.namespace(sandbox.netns)
     if inside is None:
@@ -78,6 +77,13 @@ def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Reco
         if (inner := facts.peer_in(host_end, inside)) is not None
     )
     return (*known, *adopted)
+
+
+def _is_of(known: Sandbox, sandbox: Sandbox) -> bool:
+    # A container that was restarted has the same name and another namespace.
+    if sandbox.netns.inode is None:
+        return known.target == sandbox.target
+    return known.netns.inode == sandbox.netns.inode
 
 
 def _adopt(

@@ -23,7 +23,9 @@ from nettool.facts import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CLASSES: Final = (AddressFact, Facts, LinkFact, NamespaceFacts, NeighbourFact, NetnsNameFact, RouteFact, SandboxFact)
+CLASSES: Final = (
+    AddressFact, Facts, LinkFact, NamespaceFacts, NeighbourFact, NetnsNameFact, RouteFact, SandboxFact,
+)  # fmt: skip
 
 
 _T = TypeVar("_T")

@@ -33,7 +33,7 @@ HOST_NETNS: Final = "/proc/self/ns/net"
 TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "sysctl")
 
 _BATCH: Final = "addr show\nroute show table all\nneigh show\n"
-_SYSCTLS: Final = ("net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.default.disable_ipv6")
+_IPV6_FOLDER: Final = "/proc/sys/net/ipv6/conf"
 # What `ip -json route` says of a route that RouteFact keeps too.
 _ROUTE_KEYS: Final = frozenset(
     ("dst", "gateway", "dev", "metric", "protocol", "prefsrc", "scope", "flags", "type", "pref", "table")
@@ -108,15 +108,14 @@ class _Reader:
             enter = ("nsenter", f"--net=/proc/{os.getpid()}/fd/{self._fd}")
         self._links = Started((*enter, "ip", "-json", "-details", "-batch", "-"), stdin=_BATCH)
         if with_ipv6:
-            files = (f"/proc/sys/{name.replace('.', '/')}" for name in _SYSCTLS)
-            self._sysctls = Started((*enter, "cat", *files))
+            self._sysctls = Started((*enter, "grep", "-r", "--include=disable_ipv6", ".", _IPV6_FOLDER))
 
     def finish(self) -> NamespaceFacts | None:
         """Return the namespace's facts; None when it was not there or could not be entered."""
         if self._fd is None and self._inode != os.stat(HOST_NETNS).st_ino:
             return None
         result = self._links.finish()
-        values = self._sysctls.finish().stdout.split() if self._sysctls else []
+        sysctls = parse_sysctls(self._sysctls.finish().stdout) if self._sysctls else ()
         # Only a veth whose other end is elsewhere can be mistaken for another's.
         asked = self._fd is not None and "link_netnsid" in result.stdout
         nsid = namespace_id(self._fd) if asked and self._fd is not None else None
@@ -125,7 +124,6 @@ class _Reader:
         if not result.ok:
             self.failure = result.stderr.strip()
             return None
-        sysctls = tuple(zip(_SYSCTLS, values, strict=False))
         return parse_namespace(self._inode, result.stdout, nsid=nsid, sysctls=sysctls)
 
 
@@ -157,6 +155,19 @@ def parse_namespace(
         sysctls=sysctls,
         neighbours=tuple(_neighbours(neighbours)),
     )
+
+
+def parse_sysctls(text: str) -> tuple[tuple[str, str], ...]:
+    """Parse the files of /proc/sys/net/ipv6/conf as `FILE:VALUE` lines, named as sysctl(8) does.
+
+    There a dot in an interface's name is a slash: `net.ipv6.conf.eth0/10.disable_ipv6`.
+    """
+    found: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        path, _, value = line.rpartition(":")
+        link, _, key = path.removeprefix(f"{_IPV6_FOLDER}/").rpartition("/")
+        found.append((f"net.ipv6.conf.{link.replace('.', '/')}.{key}", value))
+    return tuple(found)
 
 
 def _documents(text: str) -> list[Any]:

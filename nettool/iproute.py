@@ -12,6 +12,7 @@ import re
 from nettool.model import (
     Address,
     BridgeMac,
+    Forgotten,
     Inside,
     InterfaceName,
     NetnsFolder,
@@ -29,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from nettool.facts import Netns, RouteFact
+    from nettool.facts import NeighbourFact, Netns, RouteFact
     from nettool.model import Endpoint, Sandbox
 
 CLASSIC: Final = "classic"
@@ -257,6 +258,17 @@ def replace_default(route: RouteFact, old: RouteFact, netns: Netns, dialect: str
         scope=Scope.ENDPOINT,
         why="takes the place of the default route that the sandbox had",
         touches=True,
+    )
+
+
+def forget_neighbour(neighbour: NeighbourFact) -> Step:
+    """Make the host forget the MAC that an address had before: it would send there for seconds."""
+    return Step(
+        do=Command(("ip", "neigh", "del", neighbour.ip, "dev", neighbour.link)),
+        undo=None,
+        makes=Forgotten(neighbour.link, neighbour.ip, neighbour.mac),
+        scope=Scope.HOST,
+        why="the host remembers this address with another MAC, and would send there for some seconds",
     )
 
 

@@ -4,9 +4,10 @@ A lab is one pid namespace. Its first process builds the hosts, runs the caller'
 first of them, and ends when the command does; the kernel then ends every process in the lab, and
 with the last one go the namespaces, with all that was made in them.
 
-Each host is a network, a mount and a UTS namespace, held by a process that sleeps. It has a bridge
-as Docker makes it, its own `/run`, and a container: a process with an own network namespace in which
-there is nothing but `lo`, that serves a page. Pids are fixed, so that examples can name them.
+Each host is a network, a mount and a UTS namespace. The only host's are the first process's; of
+several, each has a process that sleeps to hold them, and the first process has the switch. A host has
+a bridge as Docker makes it, its own `/run`, and a container: a process with an own network namespace
+in which there is nothing but `lo`, that serves a page. Pids are fixed, so that examples can name them.
 
 The namespaces are made by system call and not by `unshare`, because `unshare` 2.38 blocks SIGTERM
 while it waits, and because a process that forks itself needs no second interpreter.
@@ -76,8 +77,8 @@ class Host:
 
     @property
     def pid(self) -> int:
-        """The pid of the process that holds its namespaces."""
-        return self.container - 1
+        """The pid of the process that holds its namespaces: the lab's first, if it is the only host."""
+        return self.container - 1 if self.of > 1 else 1
 
     @property
     def variables(self) -> dict[str, str]:
@@ -329,14 +330,17 @@ def _build(hosts: Sequence[Host]) -> None:
     # Until all have their pids nobody may start a command: it could take one of them.
     held, go = os.pipe()
     reports, report = os.pipe()
-    for host in hosts:
-        for pid, work in ((host.pid, _be_host), (host.container, _be_container)):
-            fork_as(pid, _Member(host, work, held, go, report))
-    if len(hosts) > 1:
-        _ip(_SWITCH)
+    works = [(host, host.container, _be_container) for host in hosts]
+    works += [(host, host.pid, _be_host) for host in hosts if host.pid != 1]
+    for host, pid, work in works:
+        fork_as(pid, _Member(host, work, held, go, report))
     os.close(go)
     os.close(report)
-    _check_reports(_read_all(reports), expected=2 * len(hosts))
+    if len(hosts) == 1:
+        _make_host(hosts[0])
+    else:
+        _ip(_SWITCH)
+    _check_reports(_read_all(reports), expected=len(works))
     if len(hosts) > 1:
         _ip(f"link set {host.name} master switch up" for host in hosts)
 
@@ -375,6 +379,12 @@ def _check_reports(reports: str, *, expected: int) -> None:
 
 
 def _be_host(host: Host) -> Callable[[], None]:
+    _make_host(host)
+    return _sleep
+
+
+def _make_host(host: Host) -> None:
+    """Give this process the host's namespaces, and set them up."""
     _unshare(_NEWNS | _NEWNET | _NEWUTS)
     _name_process(host.name)
     socket.sethostname(host.name)
@@ -384,7 +394,6 @@ def _be_host(host: Host) -> Callable[[], None]:
     _write_launcher()
     _mount_sysfs()
     _ip(host.links(ipv6=Path("/proc/sys/net/ipv6").exists()))
-    return _sleep
 
 
 def _sleep() -> None:

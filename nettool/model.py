@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from nettool.facts import Facts, LinkFact, Netns, RouteFact
+    from nettool.facts import Facts, LinkFact, NeighbourFact, Netns, RouteFact
 
 
 class Presence(enum.Enum):
@@ -320,14 +320,37 @@ class Sysctl(Value):
         return f"{self.name} is {self.value}" + (f" in namespace {self.netns.name}" if self.netns else "")
 
 
+class Forgotten(Value):
+    """The host no longer takes an address for that of a MAC which had it before."""
+
+    link: str
+    ip: str
+    mac: str
+
+    @property
+    def key(self) -> str:
+        """The neighbour."""
+        return f"neighbour {self.link} {self.ip}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the host does not remember the address with that MAC."""
+        known = any((n.link, n.ip, n.mac) == (self.link, self.ip, self.mac) for n in facts.host.neighbours)
+        return ABSENT if known else PRESENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"the host does not take {self.ip} on {self.link} for {self.mac}"
+
+
 FACTS: Final = (
     NetnsFolder, NetnsName, VethPair, Port, BridgeMac, Inside, InterfaceName, Up, Address, Route, Sysctl,
+    Forgotten,
 )  # fmt: skip
 """Every kind of fact that a step can make true; `Gone` turns one round."""
 
 Fact = (
     NetnsFolder | NetnsName | VethPair | Port | BridgeMac | Inside | InterfaceName | Up | Address | Route
-    | Sysctl
+    | Sysctl | Forgotten
 )  # fmt: skip
 
 
@@ -384,6 +407,8 @@ class Endpoint(Value):
     host_mtu: int | None = None
     keep_bridge_mac: str | None = None
     enable_ipv6: bool = False
+    forget: tuple[NeighbourFact, ...] = ()
+    """What the host remembers of the addresses from the time when somebody else had them."""
     sole: bool = False
     """Whether the sandbox has no other interface, so that a gateway can be reached one way only."""
 

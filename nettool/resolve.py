@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Interface, IPv6Interface
     from typing import Final
 
-    from nettool.facts import Facts, LinkFact, NamespaceFacts, SandboxFact
+    from nettool.facts import Facts, LinkFact, NamespaceFacts, NeighbourFact, SandboxFact
     from nettool.request import Attach, Target
 
     Interface = IPv4Interface | IPv6Interface
@@ -224,6 +224,7 @@ def resolve_attach(wanted: Wanted, sandbox: Sandbox, facts: Facts, findings: Fin
         mac=wanted.mac, mtu=request.mtu or mtu, host_mtu=mtu,
         keep_bridge_mac=_bridge_mac_to_keep(bridge),
         enable_ipv6=_ipv6_is_off(wanted, inside),
+        forget=_outdated(wanted, facts, present[1].mac if present else None),
         sole=all(link.name in ("lo", ifname) for link in inside.links) if inside else True,
     )  # fmt: skip
     return _with_routes(endpoint, wanted, facts, findings)
@@ -288,6 +289,15 @@ def _bridge_mac_to_keep(bridge: LinkFact | None) -> str | None:
     if bridge is None or bridge.mac_set is not False or bridge.mac == "00:00:00:00:00:00":
         return None
     return bridge.mac
+
+
+def _outdated(wanted: Wanted, facts: Facts, own_mac: str | None) -> tuple[NeighbourFact, ...]:
+    asked = {str(address.ip) for address in wanted.addresses}
+    return tuple(
+        neighbour
+        for neighbour in facts.host.neighbours
+        if neighbour.link == wanted.request.bridge and neighbour.ip in asked and neighbour.mac != own_mac
+    )
 
 
 def _ipv6_is_off(wanted: Wanted, inside: NamespaceFacts | None) -> bool:

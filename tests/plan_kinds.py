@@ -51,7 +51,8 @@ class Bridge:
 class Kind:
     """A kind of plan: how its host is furnished, and what is asked for.
 
-    `host` and `sandbox` are commands run before, there; `first` is an attachment that stays.
+    `host` and `sandbox` are commands run before, there; `first` is an attachment that stays. `alters`
+    matches the lines of the snapshot that the plan changes or takes away: most plans only add.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Kind:
     target: str = "pid"
     first: str = ""
     detach: str = ""
+    alters: str = "never"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,13 @@ def furnish(host: Host, kind: Kind, dialect: str = "classic") -> Scene:
     return scene
 
 
+SECOND_BRIDGE: Final = Bridge(("10.9.0.1/24",), "br9")
+ODD_NAME: Final = "b#'$(id)\"\\"
+ODD_BRIDGE: Final = (
+    f"ip link add name {ODD_NAME} address 02:42:00:00:00:09 type bridge",
+    f"ip link set dev {ODD_NAME} addrgenmode none up",
+    f"ip address add 172.17.0.1/16 dev {ODD_NAME}",
+)
 KINDS: Final = (
     Kind("IPv4", "--ip 172.17.0.10/16"),
     Kind("IPv6", "--ip fd00::10/64"),
@@ -129,22 +138,32 @@ KINDS: Final = (
     Kind("names given", "--ip 172.17.0.10/16 --ifname lan --host-ifname web-lan"),
     Kind("a name with a dot", "--ip fd00::10/64 --ifname eth0.5 --host-ifname a", sandbox=NO_IPV6),
     Kind("a keyword as a name", "--ip 172.17.0.10/16 --ifname up --host-ifname type"),
+    Kind(
+        "a bridge with an odd name", f"--ip 172.17.0.10/16 --bridge {ODD_NAME}",
+        bridges=(Bridge(name="b"),), host=ODD_BRIDGE,
+    ),
     Kind("default route kept", "--ip 172.17.0.10/16", sandbox=OTHER_UPLINK),
-    Kind("default route replaced", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK),
-    Kind("IPv6 default route replaced", "--ip fd00::10/64 --default-route replace", sandbox=OTHER_UPLINK_6),
-    Kind("a bridge with the kernel's MAC", "--ip 172.17.0.10/16", bridges=(Bridge(mac=None),)),
+    Kind("default route replaced", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK, alters="default"),
+    Kind(
+        "IPv6 default route replaced", "--ip fd00::10/64 --default-route replace", sandbox=OTHER_UPLINK_6,
+        alters="default",
+    ),
+    Kind(
+        "a bridge with the kernel's MAC", "--ip 172.17.0.10/16", bridges=(Bridge(mac=None),),
+        alters='"docker0"',
+    ),
     Kind(
         "the kernel's MAC and a foreign port", "--ip 172.17.0.10/16", bridges=(Bridge(mac=None),),
         host=FOREIGN_PORT,
     ),
     Kind("IPv6 switched off in the sandbox", "--ip 172.17.0.10/16 --ip fd00::10/64", sandbox=NO_IPV6),
     Kind(
-        "a second endpoint", "--ip 10.9.0.10/24 --bridge br9", first="--ip 172.17.0.10/16", detach="--ifname eth1",
-        bridges=(Bridge(), Bridge(("10.9.0.1/24",), "br9")),
+        "a second endpoint", "--ip 10.9.0.10/24 --bridge br9", bridges=(Bridge(), SECOND_BRIDGE),
+        first="--ip 172.17.0.10/16", detach="--ifname eth1",
     ),
     Kind(
         "a second endpoint takes the default route", "--ip 10.9.0.10/24 --bridge br9 --default-route replace",
-        first="--ip 172.17.0.10/16", detach="--ifname eth1", bridges=(Bridge(), Bridge(("10.9.0.1/24",), "br9")),
+        bridges=(Bridge(), SECOND_BRIDGE), first="--ip 172.17.0.10/16", detach="--ifname eth1", alters="default",
     ),
     Kind(
         "named by somebody else", "--ip 172.17.0.10/16",

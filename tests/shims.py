@@ -16,45 +16,39 @@ if TYPE_CHECKING:
 TOOLS: Final = ("ip", "brctl", "mkdir", "rmdir", "ln", "rm", "mount", "umount", "sysctl", "nsenter", "bridge")
 FOUND: Final = {tool: shutil.which(tool, path=search_path()) or tool for tool in TOOLS}
 
-# What a tool starts itself (`ip netns exec … ip`) is part of the call, and no call of its own. A call
-# is noted by one printf, which is one write: readers run side by side. `nsenter --target` is the way
-# into the test's host.
+# What a tool starts itself (`ip netns exec … ip`) is part of the call, and no call of its own. The lines
+# of a batch are a call each. A call is noted by one printf, which is one write: readers run side by
+# side. `nsenter --target` is the way into the test's host.
 _SHIM: Final = """\
 #!/bin/sh
-[ "$NETTOOL_SHIM" ] || [ "$1" = --target ] && exec {real} "$@"
-export NETTOOL_SHIM=1
 real={real}
-case "{name} $*" in
-*-json*) ;;
-"ip "*"-batch -")
-    # A batch is its lines, each a call: what is noted and what goes wrong is the same either way.
-    unset NETTOOL_SHIM
+[ "$NETTOOL_SHIM" ] || [ "$1" = --target ] && exec "$real" "$@"
+nettool=${{NETTOOL_CALLER:-$PPID}}
+case " $* " in
+*" -json "*) ;;
+*" -batch - ")
+    words=
+    while [ "$1" != -batch ]; do words="$words $1"; shift; done
     number=0
     while read -r line; do
         number=$((number + 1))
-        before=
-        for word in "$@"; do
-            [ "$word" = -batch ] && break
-            before="$before $word"
-        done
-        "$0" $before $line </dev/null || {{
-            status=$?
-            echo "Command failed -:$number" >&2
-            exit $status
-        }}
+        NETTOOL_CALLER=$nettool "$0" $words $line </dev/null && continue
+        echo "Command failed -:$number" >&2
+        exit 1
     done
     exit 0
     ;;
 esac
+export NETTOOL_SHIM=1
 printf '%s\\037' {name} "$@" '\036' >>{log}
 {rules}
-exec {real} "$@"
+exec "$real" "$@"
 """
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens instead of one call: shell commands, in which "$real" "$@" is the call itself."""
+    """What happens first at one call: shell commands; "$real" "$@" is the call, $nettool who makes it."""
 
     words: tuple[str, ...]
     then: str

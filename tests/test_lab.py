@@ -36,6 +36,16 @@ FETCH: Final = """
 import sys, urllib.request
 print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode(), end="")
 """
+# Hangs up at once, in the middle of a request, and with a reset (which is what lingering for 0 s does).
+RUDE: Final = """
+import socket, struct, time
+for words, linger in ((b"", None), (b"GET /", None), (b"GET /", struct.pack("ii", 1, 0))):
+    with socket.create_connection(("127.0.0.1", 80)) as connection:
+        connection.sendall(words)
+        if linger:
+            time.sleep(0.1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+"""
 # Listens on host3 and is called from host1: a word in each direction.
 LISTEN: Final = """
 import socket
@@ -251,14 +261,18 @@ def test_nettool_in_the_lab_is_the_one_that_made_it(user: User) -> None:
     assert user.script("cd /; unset PYTHONPATH; nettool --version") == user.nettool("--version").stdout
 
 
+def test_nothing_but_the_container_is_in_a_namespace_of_its_own() -> None:
+    out = ME.script("readlink /proc/[0-9]*/ns/net | sort | uniq -c").split()
+    assert len(out) == 4
+    assert "1" in {out[0], out[2]}
+
+
 def test_a_lab_can_be_made_in_a_lab() -> None:
     assert ME.script("nettool lab run -- cat /proc/1310/comm; cat /proc/1310/comm") == "web\nweb\n"
 
 
 def test_the_server_outlives_rude_clients() -> None:
-    # One hangs up at once, one in the middle of its request.
-    rude = 'import socket; [socket.create_connection(("127.0.0.1", 80)).send(x) for x in (b"", b"GET /")]'
-    me = User(environment={**ME.environment, "RUDE": rude})
+    me = User(environment={**ME.environment, "RUDE": RUDE})
     out = me.script(
         'nsenter -t 1310 -n "$PYTHON" -c "$RUDE"; nsenter -t 1310 -n "$PYTHON" -c "$FETCH" http://127.0.0.1'
     )
@@ -342,7 +356,7 @@ def test_nothing_is_left_when_the_command_ends(user: User, mark: str) -> None:
         f"touch /run/{mark}; ip netns add {mark}; sleep {mark} & setsid sleep {mark} &"
         " grep -lz MARK= /proc/[0-9]*/environ"
     )
-    assert {f"/proc/{pid}/environ" for pid in (1, 1309, 1310)} <= set(out.split())
+    assert {f"/proc/{pid}/environ" for pid in (1, 1310)} <= set(out.split())
     assert not running(mark)
     assert not made_for(mark)
     assert not Path("/run", mark).exists()
@@ -369,15 +383,15 @@ def test_a_signal_ends_everything(user: User, number: signal.Signals, status: in
     assert not made_for(mark)
 
 
-def test_a_lab_that_cannot_be_built_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hosts", ["1", "2"])
+def test_a_lab_that_cannot_be_built_says_why_and_leaves_nothing(tmp_path: Path, hosts: str) -> None:
     fake = tmp_path / "ip"
     fake.write_text("#!/bin/sh\necho no ip today >&2\nexit 1\n")
     fake.chmod(0o755)
     user = User(environment={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
-    done = user.nettool("lab", "run", "--", "echo", str(tmp_path))
+    done = user.nettool("lab", "run", "--hosts", hosts, "--", "echo", str(tmp_path))
     assert done.returncode == 1
     assert "no ip today" in done.stderr
-    assert "host1" in done.stderr
     assert done.stdout == ""
     assert not running(str(tmp_path))
 

@@ -17,7 +17,9 @@ from nettool import runtimes
 from nettool.errors import TargetNotFound, UsageError
 from nettool.processes import parse_stat, read_process
 from nettool.request import RUNTIMES
-from nettool.runtimes import find_container, list_containers
+from nettool.runtimes import crio, find_container, list_containers, podman
+from nettool.runtimes.container import Container, parse_inspected
+from nettool.runtimes.containerd import parse_tasks
 from nettool.value import replace
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_subprocess import FakeProcess
 
     from nettool.facts import SandboxFact
+    from nettool.runtimes.container import Lookup
 
 ME = os.getpid()
 WEB = "3f0c" + "1" * 60
@@ -92,6 +95,17 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     install()
     return install
+
+
+@pytest.fixture(autouse=True)
+def storage_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Say where Podman's storage is, and that it holds something."""
+    (tmp_path / "storage" / "libpod").mkdir(parents=True)
+    file = tmp_path / "storage.conf"
+    file.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/storage"\n')
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(file))
+    monkeypatch.delenv("CONTAINER_HOST", raising=False)
+    return file
 
 
 @pytest.fixture
@@ -306,7 +320,8 @@ def test_docker_whose_api_has_no_such_path(docker: Daemon) -> None:
 
 
 def test_docker_that_is_slow(docker: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "ANSWER_SECONDS", 0.05)
+    for module in ("container", "docker"):
+        monkeypatch.setattr(f"nettool.runtimes.{module}.ANSWER_SECONDS", 0.05)
     monkeypatch.setattr(docker, "_answer", lambda _: time.sleep(0.5) or b"")
     assert why("web") == ("docker: does not answer: nothing within 0.05 s",)
 
@@ -329,8 +344,8 @@ def test_labels_are_not_trusted() -> None:
     text = json.dumps(
         {"status": {"id": WEB, "metadata": {"name": "$(reboot)\n"}, "state": "CONTAINER_RUNNING"}}
     )
-    assert runtimes.parse_crictl_inspected(text).label == ""
-    assert runtimes.parse_inspected("podman", inspected("-rf")).name == WEB
+    assert crio.parse_inspected(text).label == ""
+    assert parse_inspected("podman", inspected("-rf")).name == WEB
 
 
 # --- Podman
@@ -377,6 +392,97 @@ def test_podman_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_podman_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTAINER_HOST", "ssh://core@192.0.2.1/run/podman/podman.sock")
     assert why("web", "podman")[0].startswith("podman: does not answer: CONTAINER_HOST is 'ssh://")
+
+
+@pytest.fixture
+def never_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: Callable[..., None], storage_conf: Path
+) -> Path:
+    """Podman is installed, and its storage is not there yet."""
+    installed("podman")
+    (tmp_path / "podman").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    storage_conf.write_text('[storage]\ngraphroot = "/nowhere/storage"\n')
+    return storage_conf
+
+
+@pytest.mark.usefixtures("never_used")
+def test_podman_that_was_never_used_is_not_asked(fp: FakeProcess) -> None:
+    assert why("web") == why("web", "podman") == ("podman: no such container",)
+    assert list_containers() == ()
+    assert not fp.calls
+
+
+def test_podman_whose_storage_is_empty_is_not_asked(
+    fp: FakeProcess, never_used: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    never_used.write_text(f'[storage]\ngraphroot = "{tmp_path}/empty"\n')
+    assert list_containers() == ()
+    assert not fp.calls
+
+
+@pytest.mark.usefixtures("never_used")
+def test_podman_as_a_service_knows_its_own_storage(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTAINER_HOST", "unix:///run/podman/podman.sock")
+    podman_has(fp, "web", inspected("web"))
+    assert_is_me(find_container("web", None))
+
+
+@pytest.mark.parametrize("text", ["[storage", 'graphroot = "\xff"', None])
+def test_podman_whose_storage_cannot_be_known(fp: FakeProcess, never_used: Path, text: str | None) -> None:
+    never_used.unlink()
+    if text is not None:
+        never_used.write_text(text, encoding="latin-1")
+    (line,) = why("web")
+    assert line.startswith(f"podman: does not answer: {never_used}: ")
+    assert not fp.calls
+
+
+SYSTEM = '[storage]\ngraphroot = "/system"\n'
+FOR_USERS = f'{SYSTEM}rootless_storage_path = "$HOME/$UID/${{UID}}"\n'
+
+
+@pytest.mark.parametrize(
+    ("uid", "files", "expected"),
+    [
+        (0, {}, "/var/lib/containers/storage"),
+        (0, {"etc": SYSTEM}, "/system"),
+        (0, {"usr": SYSTEM}, "/system"),
+        (0, {"etc": '[storage]\ngraphroot = "/etcs"\n', "usr": SYSTEM}, "/etcs"),
+        (0, {"etc": "", "usr": SYSTEM}, "/var/lib/containers/storage"),
+        (0, {"home/.config/containers/storage.conf": SYSTEM}, "/var/lib/containers/storage"),
+        (0, {"given": '[storage]\ngraphroot = "/given"\n', "etc": SYSTEM}, "/given"),
+        (0, {"given": "", "etc": SYSTEM}, "/var/lib/containers/storage"),
+        (7, {}, "HOME/.local/share/containers/storage"),
+        (7, {"data": ""}, "HOME/data/containers/storage"),
+        (7, {"etc": SYSTEM}, "HOME/.local/share/containers/storage"),
+        (7, {"etc": FOR_USERS}, "HOME/7/7"),
+        (7, {"etc": FOR_USERS, "home/.config/containers/storage.conf": SYSTEM}, "/system"),
+        (7, {"etc": FOR_USERS, "home/.config/containers/storage.conf": ""}, "HOME/7/7"),
+        (7, {"given": '[storage]\ngraphroot = "/given"\n', "etc": FOR_USERS}, "/given"),
+        (7, {"given": "", "etc": FOR_USERS}, "HOME/.local/share/containers/storage"),
+    ],
+)  # fmt: skip
+def test_where_podman_keeps_its_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, files: dict[str, str], expected: str
+) -> None:
+    home = tmp_path / "home"
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    monkeypatch.setattr(
+        "nettool.runtimes.podman._SYSTEM_FILES", (str(tmp_path / "etc"), str(tmp_path / "usr"))
+    )
+    seen = {"HOME": str(home)}
+    if "given" in files:
+        seen["CONTAINERS_STORAGE_CONF"] = str(tmp_path / "given")
+    if "data" in files:
+        seen["XDG_DATA_HOME"] = str(home / "data")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr("nettool.runtimes.podman.environment", lambda: seen)
+    assert podman.graph_root() == expected.replace("HOME", str(home))
 
 
 # --- containerd
@@ -446,8 +552,8 @@ def test_containerd_without_a_daemon(
 
 def test_tasks() -> None:
     text = "TASK    PID    STATUS    \na    12    RUNNING\nb    0    UNKNOWN\n\n"
-    assert runtimes.parse_tasks(text) == {"a": (12, "RUNNING"), "b": (0, "UNKNOWN")}
-    assert runtimes.parse_tasks("") == {}
+    assert parse_tasks(text) == {"a": (12, "RUNNING"), "b": (0, "UNKNOWN")}
+    assert parse_tasks("") == {}
 
 
 # --- CRI-O
@@ -497,11 +603,11 @@ def test_crio(fp: FakeProcess, listening: str, name: str) -> None:
 
 def test_crio_of_other_ages() -> None:
     status = {**CRICTL_INSPECT["status"], "state": "CONTAINER_EXITED", "exitCode": 2}
-    old = runtimes.parse_crictl_inspected(json.dumps({"status": CRICTL_INSPECT["status"], "pid": 17}))
-    ended = runtimes.parse_crictl_inspected(json.dumps({"status": status, "info": {"pid": 17}}))
+    old = crio.parse_inspected(json.dumps({"status": CRICTL_INSPECT["status"], "pid": 17}))
+    ended = crio.parse_inspected(json.dumps({"status": status, "info": {"pid": 17}}))
     assert (old.pid, old.state, old.exit_status) == (17, "running", 0)
     assert (ended.pid, ended.state, ended.exit_status) == (0, "exited", 2)
-    assert runtimes.parse_crictl_list('{"containers": null}') == ()
+    assert crio.parse_list('{"containers": null}') == ()
 
 
 # --- LXC
@@ -596,9 +702,9 @@ def test_docker_and_its_containerd_are_one(
 
 @pytest.mark.usefixtures("installed", "listening")
 def test_one_id_in_two_namespaces_of_containerd(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    two = [runtimes.Container("containerd", "web", "web", pid, "running") for pid in (ME, 1)]
+    two = [Container("containerd", "web", "web", pid, "running") for pid in (ME, 1)]
 
-    def find(_: str) -> runtimes.Lookup:
+    def find(_: str) -> Lookup:
         yield
         return tuple(two)
 

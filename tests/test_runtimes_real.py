@@ -178,6 +178,15 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def test_podman_that_was_never_used(host: Host) -> None:
+    needs("podman")
+    host.check("mount", "-t", "tmpfs", "tmpfs", "/var/lib")
+    host.check(sys.executable, "-m", "nettool", "show")
+    assert ask(host) == []
+    assert ask(host, "web", "podman")["why"] == ["podman: no such container"]
+    assert list(host.path("/var/lib").iterdir()) == []
+
+
 @pytest.fixture
 def containerd(host: Host, tmp_path: Path) -> Iterator[Host]:
     """A host where containerd runs, with no CRI plugin."""

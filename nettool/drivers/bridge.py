@@ -40,6 +40,7 @@ def join(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
         iproute.set_up(link, netns, dialect, with_key=key),
         *(iproute.add_address(link, cidr, netns, dialect, with_key=key) for cidr in endpoint.addresses),
         *(_route(endpoint, route, dialect, key) for route in endpoint.routes),
+        *(iproute.forget_neighbour(neighbour) for neighbour in endpoint.forget),
     )
 
 

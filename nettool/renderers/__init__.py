@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import shlex
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nettool import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 
 class Escaped(str):
@@ -37,16 +34,14 @@ def own(text: object) -> Escaped:
     return Escaped(words)
 
 
-def fill(template: str, filters: Mapping[str, Callable[..., Escaped]], **values: Any) -> str:
-    """Render one of `nettool/templates` with the filters of its form."""
-    environment = _environment().overlay()
-    environment.filters = {**environment.filters, "q": shell, "own": own, **filters}
-    return environment.get_template(template).render(version=own(__version__), **values)
+def fill(template: str, **values: Any) -> str:
+    """Render one of `nettool/templates`."""
+    return _environment().get_template(template).render(version=own(__version__), **values)
 
 
 @cache
 def _environment() -> Environment:
-    return Environment(  # noqa: S701 - no HTML; `_require_escaped` lets nothing through unescaped
+    environment = Environment(  # noqa: S701 - no HTML; `_require_escaped` lets nothing through unescaped
         loader=PackageLoader("nettool"),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -55,8 +50,9 @@ def _environment() -> Environment:
         comment_start_string="{##",  # bash has ${#name}
         comment_end_string="##}",
         finalize=_require_escaped,
-        cache_size=0,
     )
+    environment.filters |= {"q": shell, "own": own}
+    return environment
 
 
 def _require_escaped(value: object) -> object:

@@ -62,16 +62,17 @@ Piece = str | Variable | Slashed
 Word = tuple[Piece, ...]
 
 _LINKS: Final = (Kind.LINK, Kind.BRIDGE)
-_IPS: Final = (Kind.IP4, Kind.IP6)
-_CIDRS: Final = (Kind.CIDR4, Kind.CIDR6)
+IPS: Final = (Kind.IP4, Kind.IP6)
+CIDRS: Final = (Kind.CIDR4, Kind.CIDR6)
 # What the word behind each of these words is, in the vocabulary of nettool.iproute.
 _AFTER: Final = {
     "exec": (Kind.NETNS,), "-n": (Kind.NETNS,), "attach": (Kind.NETNS,), "netns": (Kind.NETNS,),
     "master": (Kind.BRIDGE,), "addif": (Kind.BRIDGE,), "dev": _LINKS, "name": (Kind.LINK,),
-    "set": (Kind.LINK,), "del": (Kind.NETNS,), "mtu": (Kind.MTU,), "address": (Kind.MAC,), "via": _IPS,
-    "add": (Kind.LINK, *_CIDRS, *_IPS), "replace": (*_CIDRS, *_IPS),
+    "set": (Kind.LINK,), "del": (Kind.NETNS,), "mtu": (Kind.MTU,), "address": (Kind.MAC,), "via": IPS,
+    "add": (Kind.LINK, *CIDRS, *IPS), "replace": (*CIDRS, *IPS),
 }  # fmt: skip
-_FOLDER: Final = "/var/run/netns/"
+NETNS_FOLDER: Final = "/var/run/netns/"
+_IPV6: Final = "net.ipv6.conf."
 
 
 def variables_of(planned: Plan) -> tuple[Variable, ...]:
@@ -125,7 +126,7 @@ def _of_endpoint(endpoint: Endpoint, *, removed: bool) -> Iterator[Variable]:
     yield Variable("PEER_IF", Kind.LINK, endpoint.peer, "the other end, until it has its name", inner=True)
     yield Variable("IFNAME", Kind.LINK, endpoint.ifname, "the interface in the sandbox", inner=True)
     for cidr in endpoint.addresses:
-        yield Variable("ADDRESS", _kind(cidr, _CIDRS), cidr, "its address, with the prefix length")
+        yield Variable("ADDRESS", _kind(cidr, CIDRS), cidr, "its address, with the prefix length")
     yield from _of_routes(endpoint)
     if endpoint.mac:
         yield Variable("MAC", Kind.MAC, endpoint.mac, "its MAC address", inner=True)
@@ -140,7 +141,7 @@ def _of_sandbox(sandbox: Sandbox, *, removed: bool) -> Iterator[Variable]:
         yield Variable("CONTAINER", Kind.CONTAINER, container_of(sandbox), "the container, by name or id")
     if sandbox.pid is not None:
         yield Variable("PID", Kind.PID, str(sandbox.pid), "a process in the sandbox")
-    elif sandbox.path != f"{_FOLDER}{sandbox.netns.name}":
+    elif sandbox.path != f"{NETNS_FOLDER}{sandbox.netns.name}":
         yield Variable("NETNS_PATH", Kind.PATH, sandbox.path, "the sandbox's network namespace")
     yield Variable("NETNS", Kind.NETNS, sandbox.netns.name, "the namespace's name under /var/run/netns")
 
@@ -149,12 +150,12 @@ def _of_routes(endpoint: Endpoint) -> Iterator[Variable]:
     for route in endpoint.routes:
         if route.destination == "default" and route.via:
             name = "GATEWAY" if route.family == 4 else "GATEWAY_6"
-            yield Variable(name, _kind(route.via, _IPS), route.via, "where everything else is sent")
+            yield Variable(name, _kind(route.via, IPS), route.via, "where everything else is sent")
     for route in endpoint.routes:
         if route.destination != "default" and "/" in route.destination:
-            yield Variable("ROUTE", _kind(route.destination, _CIDRS), route.destination, "a further route")
+            yield Variable("ROUTE", _kind(route.destination, CIDRS), route.destination, "a further route")
             if route.via:
-                yield Variable("ROUTE_VIA", _kind(route.via, _IPS), route.via, "the gateway of that route")
+                yield Variable("ROUTE_VIA", _kind(route.via, IPS), route.via, "the gateway of that route")
 
 
 def _kind(text: str, pair: tuple[Kind, Kind]) -> Kind:
@@ -206,11 +207,17 @@ class Words:
                 return ("/proc/", variable, "/ns/net")
             if variable.kind is Kind.PATH and word == value:
                 return (variable,)
-            if variable.kind is Kind.NETNS and word == f"{_FOLDER}{value}":
-                return (_FOLDER, variable)
-            key = f"net.ipv6.conf.{value.replace('.', '/')}.disable_ipv6=0"
-            if variable.kind is Kind.LINK and variable.inner and word == key:
-                return ("net.ipv6.conf.", Slashed(variable), ".disable_ipv6=0")
+            if variable.kind is Kind.NETNS and word == f"{NETNS_FOLDER}{value}":
+                return (NETNS_FOLDER, variable)
+        key, equals, value = word.partition("=")
+        return (*pieces, "=", value) if equals and (pieces := self.sysctl_key(key)) else None
+
+    def sysctl_key(self, key: str) -> Word | None:
+        """Return the key of an interface's parameter, with the interface as a variable."""
+        for variable in self.variables:
+            name = variable.value.replace(".", "/")
+            if variable.kind is Kind.LINK and variable.inner and key == f"{_IPV6}{name}.disable_ipv6":
+                return (_IPV6, Slashed(variable), ".disable_ipv6")
         return None
 
 

@@ -11,7 +11,7 @@ import os
 
 from nettool.codec import Malformed, decode, encode
 from nettool.errors import Refused
-from nettool.facts import Netns, RouteFact
+from nettool.facts import NeighbourFact, Netns, RouteFact
 from nettool.model import Endpoint, Record, Records, Sandbox, Trace
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nettool.plan import Change
 
 FORMAT: Final = 1
-_CLASSES: Final = (Endpoint, Netns, Record, RouteFact, Sandbox)
+_CLASSES: Final = (Endpoint, NeighbourFact, Netns, Record, RouteFact, Sandbox)
 
 
 def run_folder() -> str:

@@ -1,0 +1,365 @@
+"""A plan as a bash script that needs no nettool: apply, undo and check, each step guarded.
+
+The script's commands are the plan's. Whatever came from elsewhere is a quoted word; comments hold
+nettool's own words alone, since a newline in a comment would run what follows it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from nettool import model
+from nettool.iproute import CLASSIC
+from nettool.plan import Command, Scope
+from nettool.renderers import Escaped, fill, own, shell
+from nettool.renderers.variables import (
+    CIDRS,
+    IPS,
+    NETNS_FOLDER,
+    Kind,
+    Slashed,
+    Variable,
+    Words,
+    endpoints_of,
+    runtime_of,
+    variables_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nettool.facts import Facts, Netns
+    from nettool.model import Endpoint, Fact, Sandbox
+    from nettool.plan import Plan, Step
+    from nettool.renderers.variables import Piece, Word
+
+_V4: Final = r"([0-9]{1,3}\.){3}[0-9]{1,3}"
+_V6: Final = "[0-9A-Fa-f:]{2,}[0-9A-Fa-f:.]*"
+_PATTERNS: Final = {
+    Kind.PID: "[1-9][0-9]{0,6}",
+    Kind.CONTAINER: "[A-Za-z0-9][A-Za-z0-9_.-]{0,127}",
+    Kind.PATH: "/[^[:cntrl:]]*",
+    Kind.NETNS: "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
+    Kind.BRIDGE: "[^-/:%[:space:][:cntrl:]][^/:%[:space:][:cntrl:]]{0,14}",
+    Kind.LINK: "[A-Za-z][A-Za-z0-9_.-]{0,14}",
+    Kind.CIDR4: f"{_V4}/[0-9]{{1,2}}",
+    Kind.CIDR6: f"{_V6}/[0-9]{{1,3}}",
+    Kind.IP4: _V4,
+    Kind.IP6: _V6,
+    Kind.MTU: "[1-9][0-9]{1,4}",
+    Kind.MAC: "[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}",
+}
+"""What a value may look like: extended regular expressions, in the C locale."""
+_PROGRAMS: Final = {
+    "docker": "docker", "podman": "podman", "containerd": "ctr", "crio": "crictl", "lxc": "lxc-info",
+}  # fmt: skip
+_USED: Final = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
+_WHY_COLUMN: Final = 34
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptStep:
+    """One step of the script: three bits of shell, and the plan's word for why."""
+
+    number: int
+    step: Step
+    look: Escaped
+    do: Escaped
+    undo: Escaped | None
+
+    @property
+    def why(self) -> str:
+        """What the step is for."""
+        return self.step.why
+
+
+def render(planned: Plan, facts: Facts) -> str:
+    """Return the script of a plan."""
+    del facts  # what the script needs to know of a host, it finds out when it runs
+    endpoints = endpoints_of(planned)
+    if not endpoints:
+        return fill("nothing.sh.j2")
+    script = _Script(planned, endpoints, Words(variables_of(planned)))
+    values = {**script.shared(), **(script.detaching() if planned.inverse else script.attaching())}
+    template = "detach.sh.j2" if planned.inverse else "attach.sh.j2"
+    return fill(template, **values, **script.top(values), **script.tools())
+
+
+class _Script:
+    """Works out what the templates print: every value is shell already."""
+
+    def __init__(self, planned: Plan, endpoints: tuple[Endpoint, ...], words: Words) -> None:
+        self._planned = planned
+        self._endpoints = endpoints
+        self._sandbox = endpoints[0].sandbox
+        self._words = words
+        self._runtime = None if planned.inverse else runtime_of(self._sandbox)
+        self._by_pid = self._sandbox.pid is not None or self._runtime is not None
+        self._classic = planned.dialect == CLASSIC
+        self._own = tuple(self._step(n, step) for n, step in enumerate(planned.steps, 1))
+        after = len(self._own) + 1
+        self._restores = tuple(self._step(n, step) for n, step in enumerate(planned.restores, after))
+
+    # --- what is printed
+
+    def shared(self) -> dict[str, Any]:
+        """Return what both kinds of script print."""
+        steps = (*self._own, *self._restores)
+        return {
+            "inverse": self._planned.inverse,
+            "dialect": own(self._planned.dialect),
+            "steps": steps,
+            "numbers": _join(str(step.number) for step in self._own),
+            "restore_numbers": _join(str(step.number) for step in self._restores),
+            "touching": _table((step.number, "1") for step in steps if step.step.touches),
+            "replaced": any(_replaces(step.step) for step in steps),
+            "looks": _needed_looks(steps, modern=not self._classic and not self._planned.inverse),
+        }
+
+    def attaching(self) -> dict[str, Any]:
+        """Return what a script that makes an endpoint prints."""
+        endpoint, words = self._endpoints[0], self._words
+        bridge = words.word((Kind.BRIDGE,), endpoint.bridge)
+        ifname = words.word((Kind.LINK,), endpoint.ifname, inner=True)
+        return {
+            "scopes": _table(
+                (step.number, step.step.scope.value) for step in self._own if step.step.scope is not Scope.ENDPOINT
+            ),
+            "undoable": _table((step.number, "1") for step in self._own if step.undo),
+            "lookup": self._runtime,
+            "by_pid": self._by_pid,
+            "pinned": self._pinned(),
+            "classic": self._classic,
+            "source": bash_word(self._source(self._sandbox)),
+            "no_source": bash_word((*self._source(self._sandbox), " leads to no network namespace")),
+            "title": bash_word(("attach ", *self._target(), " to ", *bridge, " as ", *ifname)),
+            "addresses": [
+                (bash_word(words.word(CIDRS, cidr)), _width(cidr)) for cidr in endpoint.addresses
+            ],
+            "started": [*([Escaped("PID")] if self._runtime else []), *([Escaped("STARTED")] if self._by_pid else [])],
+            "pid_or_dash": Escaped("$PID" if self._by_pid else "-"),
+            "pid_or_rest": Escaped("PID" if self._by_pid else "_"),
+        }
+
+    def detaching(self) -> dict[str, Any]:
+        """Return what a script that takes endpoints away prints."""
+        ends = [bash_word(self._words.word((Kind.LINK,), e.host_end)) for e in self._endpoints]
+        sandboxes = [endpoint.sandbox for endpoint in self._endpoints]
+        names = [bash_word((NETNS_FOLDER, *self._netns(sandbox.netns))) for sandbox in sandboxes]
+        sources = [bash_word(self._source(sandbox)) for sandbox in sandboxes]
+        heirs = [change.endpoint for change in self._planned.changes if change.present]
+        return {
+            "sources": _join(dict.fromkeys((*sources, *names))),
+            "ends": _join(ends),
+            "heirs": [
+                (shell(heir.host_end), bash_word(("netns ", *self._netns(heir.sandbox.netns))))
+                for heir in heirs
+            ],
+            "title": bash_word(("detach ", *self._words.word((Kind.LINK,), self._endpoints[0].host_end))),
+        }
+
+    def top(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the variables at the top: those that the script uses, and the sandbox's pins."""
+        used = set(_USED.findall(repr(values))) | {"HOST_IF", "NETNS", "CONTAINER"}
+        used |= set() if self._planned.inverse else {"BRIDGE", "IFNAME", *(("PEER_IF",) if self._classic else ())}
+        shown = [
+            v for v in self._words.variables if v.name in used and not (self._runtime and v.kind is Kind.PID)
+        ]
+        lines = [_line(v.name, self._value(v), v.why) for v in shown]
+        checks = [(Escaped(v.name), shell(self._pattern(v))) for v in shown]
+        for name, value, pattern, why in self._pins():
+            lines.append(_line(name, shell(value) if value else Escaped(), why))
+            checks.append((Escaped(name), shell(pattern)))
+        return {"assignments": lines, "checks": checks}
+
+    def tools(self) -> dict[str, Any]:
+        """Return the programs that the script needs, for its header and for its check."""
+        programs = {"ip", "stat"}
+        for step in (*self._planned.steps, *self._planned.restores):
+            commands = [step.do, *([step.undo] if isinstance(step.undo, Command) else [])]
+            programs |= {word for c in commands for word in (c.words()[0], c.argv[0])}
+        programs |= {_PROGRAMS[self._runtime]} if self._runtime else set()
+        ordered = sorted(programs)
+        return {"tools": own(", ".join(ordered)), "needed": _join(shell(tool) for tool in ordered)}
+
+    # --- the variables
+
+    def _pinned(self) -> bool:
+        """Whether the sandbox has to be the very one: a pid or a path may lead elsewhere one day.
+
+        A container's name, or a namespace's, is what is meant by it at any time.
+        """
+        return self._runtime is None and self._sandbox.path != f"{NETNS_FOLDER}{self._sandbox.netns.name}"
+
+    def _pins(self) -> list[tuple[str, str, str, str]]:
+        if not (self._pinned() or self._planned.inverse):
+            return []
+        sandbox, empty = self._sandbox, "" if self._planned.inverse else "; empty: any"
+        inode = f"net:[{sandbox.netns.inode}]" if sandbox.netns.inode is not None else ""
+        pins = [("EXPECT_NETNS", inode, r"(net:\[[0-9]+\])?", f"the namespace that is meant{empty}")]
+        if self._by_pid and not self._planned.inverse:
+            start = str(sandbox.start_time or "")
+            pins.append(("EXPECT_STARTTIME", start, "[0-9]*", f"when PID started, in ticks since boot{empty}"))
+        return pins
+
+    def _value(self, variable: Variable) -> Escaped:
+        if variable.kind is Kind.NETNS and variable.value == str(self._sandbox.pid):
+            return Escaped() if self._runtime else Escaped('"$PID"' if "PID" in self._names() else variable.value)
+        return shell(variable.value)
+
+    def _pattern(self, variable: Variable) -> str:
+        pattern = _PATTERNS[variable.kind]
+        return f"({pattern})?" if variable.kind is Kind.NETNS and self._runtime else pattern
+
+    def _names(self) -> set[str]:
+        return {variable.name for variable in self._words.variables}
+
+    # --- the sandbox
+
+    def _netns(self, netns: Netns) -> Word:
+        return self._words.word((Kind.NETNS,), netns.name)
+
+    def _source(self, sandbox: Sandbox) -> Word:
+        """Return the path that leads to the sandbox's namespace, whatever names it has."""
+        if sandbox.pid is not None:
+            return ("/proc/", *self._words.word((Kind.PID,), str(sandbox.pid)), "/ns/net")
+        if sandbox.path == f"{NETNS_FOLDER}{sandbox.netns.name}":
+            return (NETNS_FOLDER, *self._netns(sandbox.netns))
+        return self._words.word((Kind.PATH,), sandbox.path)
+
+    def _target(self) -> Word:
+        sandbox = self._sandbox
+        if self._runtime:
+            return (f"{self._runtime}:", *(v for v in self._words.variables if v.kind is Kind.CONTAINER))
+        if sandbox.pid is not None:
+            return ("pid:", *self._words.word((Kind.PID,), str(sandbox.pid)))
+        if sandbox.path == f"{NETNS_FOLDER}{sandbox.netns.name}":
+            return ("netns:", *self._netns(sandbox.netns))
+        return ("path:", *self._words.word((Kind.PATH,), sandbox.path))
+
+    # --- the steps
+
+    def _step(self, number: int, step: Step) -> ScriptStep:
+        gone = isinstance(step.makes, model.Gone)
+        fact = step.makes.fact if isinstance(step.makes, model.Gone) else step.makes
+        look = _join(bash_word(word) for word in self._look(fact))
+        undo = None
+        if isinstance(step.undo, Command) and not self._planned.inverse:
+            undo = self._command(self._words.undo(step, step.undo))
+        return ScriptStep(
+            number, step, Escaped(f"{look} && gone") if gone else look, self._command(self._words.do(step)), undo
+        )
+
+    def _command(self, words: Iterable[Word]) -> Escaped:
+        return _join(bash_word(word) for word in words)
+
+    def _look(self, fact: Fact) -> tuple[Word, ...]:
+        """Return the call that looks a fact up: the same question as the fact's own `state`."""
+        words = self._words
+        match fact:
+            case model.NetnsFolder(path=path):
+                return ("look_folder",), (path,)
+            case model.NetnsName(netns=netns):
+                return ("look_name",), self._netns(netns), self._source_of(fact)
+            case model.VethPair(host_end=host_end):
+                return ("look_veth",), self._link(host_end)
+            case model.Port(bridge=bridge, link=link):
+                return ("look_port",), self._link(link), words.word((Kind.BRIDGE,), bridge)
+            case model.BridgeMac(bridge=bridge, mac=mac):
+                return ("look_bridge_mac",), words.word((Kind.BRIDGE,), bridge), (mac,)
+            case model.Inside(host_end=host_end, peer=peer):
+                names = dict.fromkeys((peer, *(e.ifname for e in self._endpoints if e.host_end == host_end)))
+                return ("look_inside",), self._link(host_end), *(self._link(n, inner=True) for n in names)
+            case model.InterfaceName(name=name, host_end=host_end):
+                return ("look_interface",), self._link(name, inner=True), self._link(host_end)
+            case model.Up(netns=netns, link=link):
+                return ("look_up",), (_place(netns),), self._link(link, inner=netns is not None)
+            case model.Sysctl(netns=netns, name=name, value=value):
+                return ("look_sysctl",), (_place(netns),), self._sysctl(name), (value,)
+            case _:
+                return self._look_address_or_route(fact)
+
+    def _look_address_or_route(self, fact: Fact) -> tuple[Word, ...]:
+        words = self._words
+        if isinstance(fact, model.Address):
+            link = self._link(fact.link, inner=fact.netns is not None)
+            cidr = words.word(CIDRS, fact.cidr)
+            return ("look_address",), (_place(fact.netns),), link, cidr, (str(_width(fact.cidr)),)
+        if not isinstance(fact, model.Route):
+            raise TypeError(f"no way to look up {fact!r}")
+        route, old = fact.route, fact.instead_of
+        return (
+            ("look_route",),
+            (_place(fact.netns),),
+            (str(route.family),),
+            words.word((*CIDRS, *IPS), route.destination),
+            words.word(IPS, route.via) if route.via else ("",),
+            self._link(route.link or "", inner=fact.netns is not None),
+            (str(route.metric),),
+            *(((" ".join(old.words()),),) if old else ()),
+        )
+
+    def _source_of(self, name: model.NetnsName) -> Word:
+        sandbox = next((e.sandbox for e in self._endpoints if e.sandbox.path == name.path), None)
+        return self._source(sandbox) if sandbox else (name.path,)
+
+    def _link(self, name: str, *, inner: bool = False) -> Word:
+        return self._words.word((Kind.LINK,), name, inner=inner)
+
+    def _sysctl(self, name: str) -> Word:
+        return self._words.sysctl_key(name) or (name,)
+
+
+def bash_word(word: Word) -> Escaped:
+    """Return pieces as one word of bash: in double quotes where it holds a variable."""
+    if all(isinstance(piece, str) for piece in word):
+        return shell("".join(str(piece) for piece in word))
+    following = [*word[1:], ""]
+    return Escaped(f'"{"".join(_piece(piece, after) for piece, after in zip(word, following, strict=True))}"')
+
+
+def _piece(piece: Piece, after: Piece) -> str:
+    if isinstance(piece, Slashed):
+        return f"${{{piece.variable.name}//.//}}"
+    if isinstance(piece, Variable):
+        joined = isinstance(after, str) and re.match(r"[\w\[]", after)
+        return f"${{{piece.name}}}" if joined else f"${piece.name}"
+    return re.sub(r'([\\"$`])', r"\\\1", piece)
+
+
+def _line(name: str, value: Escaped, why: str) -> Escaped:
+    """Return an assignment with its comment behind it, in a column where that is possible."""
+    return Escaped(f"{name}={value}".ljust(_WHY_COLUMN) + f" # {own(why)}")
+
+
+def _join(words: Iterable[str]) -> Escaped:
+    return Escaped(" ".join(words))
+
+
+def _table(pairs: Iterable[tuple[int, str]]) -> Escaped:
+    return _join(f"[{number}]={own(text)}" for number, text in pairs)
+
+
+def _place(netns: Netns | None) -> str:
+    return "sandbox" if netns else "host"
+
+
+def _width(cidr: str) -> Escaped:
+    return Escaped("128" if ":" in cidr else "32")
+
+
+def _replaces(step: Step) -> bool:
+    fact = step.makes.fact if isinstance(step.makes, model.Gone) else step.makes
+    return isinstance(fact, model.Route) and fact.instead_of is not None
+
+
+def _needed_looks(steps: tuple[ScriptStep, ...], *, modern: bool) -> frozenset[str]:
+    """Return the functions that the script needs of those that look things up."""
+    looks = {step.look.split(" ", 1)[0] for step in steps}
+    if modern or looks & {"look_inside", "look_interface"}:
+        looks.add("ends_meet")
+    if looks & {"look_up", "look_address", "look_route", "look_sysctl"}:
+        looks.add("place")
+    return frozenset(looks)

@@ -1,0 +1,335 @@
+"""All or nothing: whatever goes wrong, at whatever step, the host is as it was before.
+
+Every command of a plan is made to fail in turn: before it did anything, and after it did it all.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from plan_kinds import DIALECTS, FOREIGN_PORT, NO_IPV6, OTHER_UPLINK, Bridge, Kind, Scene, furnish
+from shims import Rule, Shims, commands_in
+from snapshot import difference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from hosts import Host
+
+# As many kinds of steps as one plan can have.
+RICH: Final = Kind(
+    "rich",
+    "--ip 172.17.0.10/16 --ip fd00::10/64 --route 10.1.0.0/16 --mac 02:42:ac:11:00:0a --default-route replace",
+    bridges=(Bridge(mac=None),),
+    host=(*FOREIGN_PORT, "rmdir /run/netns"),
+    sandbox=(*NO_IPV6, *OTHER_UPLINK),
+)
+PLAIN: Final = Kind("plain", "--ip 172.17.0.10/16", host=("rmdir /run/netns",))
+FAILURES: Final = {"before it ran": "exit 3", "after it ran": '"$real" "$@"; exit 3'}
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+dialects = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+@pytest.fixture
+def shims(tmp_path: Path) -> Shims:
+    return Shims(tmp_path / "shims")
+
+
+def _plan(scene: Scene, argv: tuple[str, ...]) -> list[tuple[str, ...]]:
+    printed = scene.host.nettool(*argv, "--dry-run")
+    assert printed.returncode == 0, printed.stderr
+    return commands_in(printed.stdout)
+
+
+def _with_each(
+    scene: Scene, shims: Shims, argv: tuple[str, ...], then: Callable[[tuple[str, ...]], str]
+) -> Iterable[tuple[tuple[str, ...], int, str]]:
+    """Run `argv` once for each step of its plan, with something going wrong there."""
+    before = scene.snapshot()
+    steps = _plan(scene, argv)
+    assert steps
+    for words in steps:
+        shims.set(Rule(words, then(words)))
+        done = scene.host.nettool(*argv, env=shims.env)
+        assert difference(before, scene.snapshot()) == "", f"at {shlex.join(words)}: {done.stderr}"
+        assert words in shims.calls
+        yield words, done.returncode, done.stderr
+
+
+@dialects
+@pytest.mark.parametrize("failure", FAILURES)
+def test_attach_that_fails_at_any_step_leaves_the_host_as_before(
+    host: Host, shims: Shims, dialect: str, failure: str
+) -> None:
+    scene = furnish(host, RICH)
+    for words, status, said in _with_each(scene, shims, scene.attach(dialect), lambda _: FAILURES[failure]):
+        assert status == 1, said
+        assert said.startswith("error: cannot attach")
+        assert f"`{' '.join(words)}` ended with status" in said
+        assert "host:  as before: what ran was taken back" in said
+        assert "Traceback" not in said
+
+
+@dialects
+@pytest.mark.parametrize("failure", FAILURES)
+def test_detach_that_fails_at_any_step_leaves_the_host_as_before(
+    host: Host, shims: Shims, dialect: str, failure: str
+) -> None:
+    scene = furnish(host, RICH)
+    host.nettool(*scene.attach(dialect)).check_returncode()
+    for words, status, said in _with_each(scene, shims, scene.detach(dialect), lambda _: FAILURES[failure]):
+        assert status == 1, said
+        assert f"`{' '.join(words)}` ended with status" in said
+
+
+@dialects
+def test_what_could_not_be_detached_can_be_detached_later(
+    host: Host, shims: Shims, dialect: str
+) -> None:
+    scene = furnish(host, PLAIN)
+    before = scene.snapshot()
+    host.nettool(*scene.attach(dialect)).check_returncode()
+    shims.set(Rule(_plan(scene, scene.detach(dialect))[-1], "exit 3"))
+    assert host.nettool(*scene.detach(dialect), env=shims.env).returncode == 1
+
+    host.nettool(*scene.detach(dialect)).check_returncode()
+
+    assert difference(before, scene.snapshot()) == ""
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+def test_a_signal_at_any_step_of_attach_leaves_the_host_as_before(
+    host: Host, shims: Shims, number: signal.Signals
+) -> None:
+    scene = furnish(host, PLAIN)
+    dialect = DIALECTS[number % 2]
+    for _, status, said in _with_each(scene, shims, scene.attach(dialect), lambda _: f"kill -{number} $nettool"):
+        assert status == 128 + number
+        assert number.name in said
+
+
+@dialects
+def test_a_signal_at_any_step_of_detach_leaves_the_host_as_before(
+    host: Host, shims: Shims, dialect: str
+) -> None:
+    scene = furnish(host, PLAIN)
+    host.nettool(*scene.attach(dialect)).check_returncode()
+    for _, status, said in _with_each(scene, shims, scene.detach(dialect), lambda _: "kill -TERM $nettool"):
+        assert status == 128 + signal.SIGTERM
+        assert "SIGTERM" in said
+
+
+def test_a_second_signal_does_not_cut_the_rollback_short(host: Host, shims: Shims) -> None:
+    scene = furnish(host, PLAIN)
+    before = scene.snapshot()
+    steps = _plan(scene, scene.attach("modern"))
+    end = next(words[words.index("name") + 1] for words in steps if words[:3] == ("ip", "link", "add"))
+    interrupt = "kill -INT $nettool"
+    shims.set(Rule(steps[-1], interrupt), Rule(("ip", "link", "del", "dev", end), interrupt))
+
+    done = host.nettool(*scene.attach("modern"), env=shims.env)
+
+    assert done.returncode == 130
+    assert difference(before, scene.snapshot()) == ""
+
+
+@dialects
+def test_a_process_that_ends_at_any_step_leaves_the_host_as_before(
+    host: Host, shims: Shims, dialect: str
+) -> None:
+    with_container = furnish(host, PLAIN)
+    before = host.snapshot()
+    steps = len(_plan(with_container, with_container.attach(dialect)))
+    host.kill(with_container.pid)
+    for number in range(1, steps):
+        pid = host.container()
+        scene = Scene(host, PLAIN, pid, ("--pid", str(pid)), f"/proc/{pid}/ns/net")
+        shims.set(Rule(_plan(scene, scene.attach(dialect))[number], f"kill -KILL {pid}; sleep 0.02"))
+        done = host.nettool(*scene.attach(dialect), env=shims.env)
+        assert done.returncode == 1, done.stderr
+        assert difference(before, host.snapshot()) == "", done.stderr
+
+
+@dialects
+def test_a_rollback_that_fails_names_what_is_left(host: Host, shims: Shims, dialect: str) -> None:
+    scene = furnish(host, PLAIN)
+    steps = _plan(scene, scene.attach(dialect))
+    cable = next(words for words in steps if words[:3] == ("ip", "link", "add"))
+    end = next(word for word in cable if word.startswith("nt"))
+    shims.set(Rule(steps[-1], "exit 3"), Rule(("ip", "link", "del", "dev", end), "exit 3"))
+
+    done = host.nettool(*scene.attach(dialect), env=shims.env)
+
+    assert done.returncode == 8
+    assert f"ip link del dev {end}" in done.stderr
+    assert "NOT as before" in done.stderr
+
+
+@pytest.mark.parametrize("state", ["closed to writing", "no folder", "another's"])
+def test_records_that_cannot_be_written_leave_the_host_as_before(host: Host, shims: Shims, state: str) -> None:
+    scene = furnish(host, PLAIN)
+    host.check("mkdir", "-p", "-m", "700", "/run/nettool/endpoints")
+    before = scene.snapshot()
+    spoil = {
+        "closed to writing": "mount -t tmpfs -o ro none /run/nettool/endpoints",
+        "no folder": "rm -r /run/nettool; touch /run/nettool",
+        "another's": "chmod 777 /run/nettool/endpoints",
+    }[state]
+    shims.set(Rule(_plan(scene, scene.attach("classic"))[-1], f"NETTOOL_SHIM=1; {spoil}"))
+
+    done = host.nettool(*scene.attach("classic"), env=shims.env)
+
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: cannot attach")
+    assert difference(before, scene.snapshot()) == ""
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/dev/null/below", "/proc/nothing"])
+def test_a_place_for_records_that_cannot_be_used_is_refused_before_anything_runs(
+    host: Host, shims: Shims, place: str
+) -> None:
+    scene = furnish(host, PLAIN)
+    before = scene.snapshot()
+
+    done = host.nettool(*scene.attach("classic"), env={**shims.env, "NETTOOL_RUN_DIR": place})
+
+    assert done.returncode in (1, 4)
+    assert done.stderr.startswith("error: ")
+    assert shims.changes == []
+    assert difference(before, scene.snapshot()) == ""
+
+
+def test_records_that_others_could_have_written_are_refused(host: Host, shims: Shims) -> None:
+    scene = furnish(host, PLAIN)
+    host.check("mkdir", "-p", "-m", "777", "/run/nettool/endpoints")
+
+    done = host.nettool(*scene.attach("classic"), env=shims.env)
+
+    assert done.returncode == 4
+    assert "not safe" in done.stderr
+    assert shims.changes == []
+
+
+# --- the sandbox is the one that was planned for
+
+
+@pytest.mark.parametrize("at", range(2, 10))
+def test_a_name_that_is_moved_to_another_sandbox_takes_nothing_there(
+    host: Host, shims: Shims, at: int
+) -> None:
+    scene = furnish(host, PLAIN)
+    other = host.container()
+    before, other_before = host.snapshot(scene.pid), host.snapshot(other)
+    steps = _plan(scene, scene.attach("classic"))
+    move = f"NETTOOL_SHIM=1 ln -sfn /proc/{other}/ns/net /run/netns/{scene.pid}"
+    shims.set(Rule(steps[at - 1], f'"$real" "$@"; {move}; exit'))
+
+    done = host.nettool(*scene.attach("classic"), env=shims.env)
+
+    assert done.returncode in (1, 8), done.stderr
+    after = difference(before, host.snapshot(scene.pid)).splitlines()
+    assert [line for line in after if line[:1] in "+-" and "netns: " not in line][2:] == []
+    assert difference(other_before, host.snapshot(other)).count("/proc/") == 0
+    assert _reached(shims, steps, at) == []
+
+
+def _reached(shims: Shims, steps: list[tuple[str, ...]], at: int) -> list[tuple[str, ...]]:
+    """Return the commands that went into the sandbox after the step at which its name was moved."""
+    later = [step for step in steps[at:] if "netns" in step]
+    return [call for call in shims.calls if call in later]
+
+
+def test_a_namespace_that_gets_another_ones_name_is_not_touched(host: Host, shims: Shims) -> None:
+    kind = Kind("named", "--ip 172.17.0.10/16", target="name")
+    scene = furnish(host, kind)
+    other = host.container()
+    before = host.snapshot(scene.pid, other)
+    steps = _plan(scene, scene.attach("classic"))
+    move = f"export NETTOOL_SHIM=1; ip netns del blue; ip netns attach blue {other}"
+    shims.set(Rule(steps[2], f'{move}; exec "$real" "$@"'))
+
+    done = host.nettool(*scene.attach("classic"), env=shims.env)
+
+    assert done.returncode == 1
+    assert "is no longer the sandbox that was planned for" in done.stderr
+    after = host.snapshot(scene.pid, other)
+    before["host: netns"] = after["host: netns"]
+    assert difference(before, after) == ""
+
+
+# --- what was there before nettool's part of it was broken
+
+
+@dialects
+@pytest.mark.parametrize("broken", ["address", "route", "link", "name"])
+def test_an_endpoint_that_was_repaired_is_still_taken_back_in_full(
+    host: Host, dialect: str, broken: str
+) -> None:
+    kind = Kind("replaced", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK)
+    scene = furnish(host, kind)
+    before = scene.snapshot()
+    host.nettool(*scene.attach(dialect)).check_returncode()
+    breaks = {
+        "address": ("ip", "address", "del", "172.17.0.10/16", "dev", "eth0"),
+        "route": ("ip", "route", "del", "default"),
+        "link": ("ip", "link", "del", "dev", "eth0"),
+        "name": ("true",),
+    }
+    host.inside(scene.pid, *breaks[broken])
+    if broken == "name":
+        host.check("ip", "netns", "del", str(scene.pid))
+
+    repaired = host.nettool(*scene.attach(dialect))
+    assert repaired.returncode == 0, repaired.stderr
+    host.nettool(*scene.detach(dialect)).check_returncode()
+
+    assert difference(before, scene.snapshot()) == ""
+
+
+@dialects
+def test_what_is_left_of_a_sandbox_that_is_gone_is_cleared_away(host: Host, dialect: str) -> None:
+    before = host.snapshot()
+    scene = furnish(host, PLAIN)
+    furnished = host.snapshot()
+    host.nettool(*scene.attach(dialect)).check_returncode()
+    host.kill(scene.pid)
+
+    done = host.nettool(*scene.detach(dialect))
+
+    assert done.returncode == 0, done.stderr
+    assert difference(furnished, host.snapshot()) == ""
+    assert difference(before, furnished)
+    assert host.run("ls", "/run/nettool/endpoints").stdout == ""
+
+
+@dialects
+def test_two_endpoints_can_be_detached_in_the_order_they_came(host: Host, dialect: str) -> None:
+    scene = furnish(host, Kind("two", "--ip 172.17.0.10/16", bridges=(Bridge(), Bridge(("10.9.0.1/24",), "br9"))))
+    before = scene.snapshot()
+    host.nettool(*scene.attach(dialect)).check_returncode()
+    second = ("attach", *scene.target, "--bridge", "br9", "--ip", "10.9.0.2/24", "--dialect", dialect)
+    host.nettool(*second).check_returncode()
+
+    host.nettool(*scene.detach(dialect, "--ifname", "eth0")).check_returncode()
+    host.nettool(*scene.detach(dialect, "--ifname", "eth1")).check_returncode()
+
+    assert difference(before, scene.snapshot()) == ""
+
+
+@dialects
+def test_without_records_an_endpoint_is_still_known_by_its_mark(host: Host, dialect: str) -> None:
+    scene = furnish(host, PLAIN)
+    before = scene.snapshot()
+    host.nettool(*scene.attach(dialect)).check_returncode()
+    host.check("rm", "-r", "/run/nettool")
+
+    host.nettool(*scene.detach(dialect)).check_returncode()
+
+    after = scene.snapshot()
+    after["host: netns"] = before["host: netns"]  # whoever gave the name: nothing says that it was nettool
+    assert difference(before, after) == ""
