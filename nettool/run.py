@@ -22,7 +22,7 @@ TIMEOUT_SECONDS: Final = 30.0
 _SBIN: Final = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 # What reaches a child: the rest of the caller's environment could change what a tool prints or does.
 _PASSED_ON: Final = ("HOME", "DOCKER_HOST", "DOCKER_CONFIG", "CONTAINER_HOST", "CONTAINERS_CONF",
-                     "CONTAINERS_STORAGE_CONF", "XDG_RUNTIME_DIR", "CONTAINERD_ADDRESS",
+                     "CONTAINERS_STORAGE_CONF", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "CONTAINERD_ADDRESS",
                      "CONTAINER_RUNTIME_ENDPOINT", "LXC_PATH")  # fmt: skip
 
 
