@@ -1,5 +1,5 @@
 """`python -m nettool` is `nettool`."""
 
-from nettool.cli import main
+from nettool.cli import entry
 
-main()
+entry()

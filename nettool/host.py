@@ -275,20 +275,25 @@ def namespace_id(fd: int) -> int | None:
 
     It is what `link_netnsid` of a veth names. See rtnetlink(7) and net/core/net_namespace.c.
     """
-    # socket takes 4 ms to import, and most calls need none of it.
-    import socket
+    # The module around it takes 5 ms to import, for enums that are of no use here.
+    import _socket as socket
     import struct
 
     attribute = struct.pack("=HHI", 8, _NETNSA_FD, fd)
     body = struct.pack("=Bxxx", socket.AF_UNSPEC) + attribute
     header = struct.pack("=IHHII", 16 + len(body), _RTM_GETNSID, _NLM_F_REQUEST, 1, 0)
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
-            netlink.settimeout(1)
-            netlink.send(header + body)
-            answer = netlink.recv(4096)
+        netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     except OSError:
         return None
+    try:
+        netlink.settimeout(1)
+        netlink.send(header + body)
+        answer = netlink.recv(4096)
+    except OSError:
+        return None
+    finally:
+        netlink.close()
     if struct.unpack_from("=H", answer, 4)[0] != _RTM_NEWNSID:
         return None
     nsid: int = struct.unpack_from("=i", answer, 16 + 4 + 4)[0]

@@ -420,8 +420,8 @@ def _write_launcher() -> None:
         "import sys\n"
         f"if {source!r} not in sys.path:\n"
         f"    sys.path.insert(0, {source!r})\n"
-        "from nettool.cli import main\n"
-        "main()\n"
+        "from nettool.cli import entry\n"
+        "entry()\n"
     )
     launcher.chmod(0o755)
 

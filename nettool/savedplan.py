@@ -30,7 +30,11 @@ def apply_saved(path: str, *, dry_run: bool, yes: bool, as_json: bool) -> int:
     mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
     read = facts_reader(request, mode)
     planned, facts = make_plan(request, read)
-    differing = tuple(differences(saved, document(planned, facts)))
+    now = document(planned, facts)
+    if planned.decisions and not planned.to_do and not planned.conflicts:
+        # Carried out already: that it is done is no reason to refuse it.
+        saved["steps"] = _with_status_of(now["steps"], saved.get("steps"))
+    differing = tuple(differences(saved, now))
     if differing:
         raise Refused(
             "this host is no longer the one that the plan was made for",
@@ -38,6 +42,12 @@ def apply_saved(path: str, *, dry_run: bool, yes: bool, as_json: bool) -> int:
             hints=("plan again, and read the new plan",),
         )
     return execute(request, mode) if dry_run else carry_out(planned, facts, read, mode)
+
+
+def _with_status_of(steps: list[dict[str, Any]], saved: Any) -> Any:
+    if not _is_list_of_objects(saved) or len(saved) != len(steps):
+        return saved
+    return [{**then, "status": step["status"]} for then, step in zip(saved, steps, strict=True)]
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

@@ -143,7 +143,10 @@ KINDS: Final = (
         bridges=(Bridge(name="b"),), host=ODD_BRIDGE,
     ),
     Kind("default route kept", "--ip 172.17.0.10/16", sandbox=OTHER_UPLINK),
-    Kind("default route replaced", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK, alters="default"),
+    Kind(
+        "default route replaced", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK,
+        alters="default",
+    ),
     Kind(
         "IPv6 default route replaced", "--ip fd00::10/64 --default-route replace", sandbox=OTHER_UPLINK_6,
         alters="default",
@@ -163,7 +166,8 @@ KINDS: Final = (
     ),
     Kind(
         "a second endpoint takes the default route", "--ip 10.9.0.10/24 --bridge br9 --default-route replace",
-        bridges=(Bridge(), SECOND_BRIDGE), first="--ip 172.17.0.10/16", detach="--ifname eth1", alters="default",
+        bridges=(Bridge(), SECOND_BRIDGE), first="--ip 172.17.0.10/16", detach="--ifname eth1",
+        alters="default",
     ),
     Kind(
         "named by somebody else", "--ip 172.17.0.10/16",

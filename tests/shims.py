@@ -92,9 +92,9 @@ class Shims:
 
 
 def only_reads(call: tuple[str, ...]) -> bool:
-    """Whether a call can change nothing: `ip -json …`, also within a namespace, and `cat`."""
+    """Whether a call can change nothing: `ip -json …`, also within a namespace, and reading files."""
     words = call[2:] if call[0] == "nsenter" else call
-    return words[:1] == ("cat",) or (words[:1] == ("ip",) and "-json" in words)
+    return words[:1] in (("cat",), ("grep",)) or (words[:1] == ("ip",) and "-json" in words)
 
 
 def commands_in(script: str) -> list[tuple[str, ...]]:

@@ -104,7 +104,8 @@ def test_the_last_step_of_the_procedure_the_service_answers(host: Host) -> None:
     host.add_bridge("docker0", "172.17.0.1/16")
     pid = host.container(serve=True, page="it works\n")
 
-    host.nettool("attach", "--pid", str(pid), "--ip", "172.17.0.10/16", "--dialect", "classic").check_returncode()
+    words = ("attach", "--pid", str(pid), "--ip", "172.17.0.10/16", "--dialect", "classic")
+    host.nettool(*words).check_returncode()
 
     assert host.check("curl", "-sm", "5", "http://172.17.0.10/") == "it works\n"
     assert "172.17.0.10/16" in host.check("nsenter", "-t", str(pid), "-n", "ip", "a")

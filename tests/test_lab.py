@@ -629,7 +629,7 @@ def test_without_the_right_to_make_namespaces_it_is_refused() -> None:
 def test_without_ns_last_pid_pids_are_counted_up() -> None:
     program = (
         "from nettool import watch; watch._LAST_PID = '/proc/none'; from nettool.cli import main;"
-        " main(['lab', 'run', '--', 'cat', '/proc/1310/comm'])"
+        " raise SystemExit(main(['lab', 'run', '--', 'cat', '/proc/1310/comm']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

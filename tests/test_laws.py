@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Snapshot = dict[str, str]
 
+
 @dataclass
 class Seen:
     """What one call of nettool did: how it ended, and the commands it ran that could change something."""

@@ -22,8 +22,20 @@ class Escaped(str):
 
 
 def shell(text: object) -> Escaped:
-    """Return one word as a POSIX shell takes it."""
-    return Escaped(shlex.quote(str(text)))
+    """Return one word as bash takes it, with nothing in it that a terminal could act on."""
+    word = str(text)
+    if word.isprintable():
+        return Escaped(shlex.quote(word))
+    escaped = (_ansi_c(byte) for byte in word.encode(errors="surrogateescape"))
+    return Escaped(f"$'{''.join(escaped)}'")
+
+
+def _ansi_c(byte: int) -> str:
+    character = chr(byte)
+    if character in "\\'":
+        return f"\\{character}"
+    # Three octal digits, unlike \\x, never run into the character behind them.
+    return character if 0x20 <= byte < 0x7F else f"\\{byte:03o}"
 
 
 def own(text: object) -> Escaped:

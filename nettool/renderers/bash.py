@@ -132,8 +132,8 @@ class _Script:
             "by_pid": self._by_pid,
             "pinned": self._pinned(),
             "classic": self._classic,
-            "source": bash_word(self._source(self._sandbox)),
-            "no_source": bash_word((*self._source(self._sandbox), " leads to no network namespace")),
+            "source": bash_word(self._words.source(self._sandbox)),
+            "no_source": bash_word((*self._words.source(self._sandbox), " leads to no network namespace")),
             "title": bash_word(("attach ", *self._target(), " to ", *bridge, " as ", *ifname)),
             "addresses": [
                 (bash_word(words.word(CIDRS, cidr)), _width(cidr)) for cidr in endpoint.addresses
@@ -147,14 +147,14 @@ class _Script:
         """Return what a script that takes endpoints away prints."""
         ends = [bash_word(self._words.word((Kind.LINK,), e.host_end)) for e in self._endpoints]
         sandboxes = [endpoint.sandbox for endpoint in self._endpoints]
-        names = [bash_word((NETNS_FOLDER, *self._netns(sandbox.netns))) for sandbox in sandboxes]
-        sources = [bash_word(self._source(sandbox)) for sandbox in sandboxes]
+        names = [bash_word((NETNS_FOLDER, *self._words.netns(sandbox.netns))) for sandbox in sandboxes]
+        sources = [bash_word(self._words.source(sandbox)) for sandbox in sandboxes]
         heirs = [change.endpoint for change in self._planned.changes if change.present]
         return {
             "sources": _join(dict.fromkeys((*sources, *names))),
             "ends": _join(ends),
             "heirs": [
-                (shell(heir.host_end), bash_word(("netns ", *self._netns(heir.sandbox.netns))))
+                (shell(heir.host_end), bash_word(("netns ", *self._words.netns(heir.sandbox.netns))))
                 for heir in heirs
             ],
             "title": bash_word(("detach ", *self._words.word((Kind.LINK,), self._endpoints[0].host_end))),
@@ -218,17 +218,6 @@ class _Script:
 
     # --- the sandbox
 
-    def _netns(self, netns: Netns) -> Word:
-        return self._words.word((Kind.NETNS,), netns.name)
-
-    def _source(self, sandbox: Sandbox) -> Word:
-        """Return the path that leads to the sandbox's namespace, whatever names it has."""
-        if sandbox.pid is not None:
-            return ("/proc/", *self._words.word((Kind.PID,), str(sandbox.pid)), "/ns/net")
-        if sandbox.path == f"{NETNS_FOLDER}{sandbox.netns.name}":
-            return (NETNS_FOLDER, *self._netns(sandbox.netns))
-        return self._words.word((Kind.PATH,), sandbox.path)
-
     def _target(self) -> Word:
         sandbox = self._sandbox
         if self._runtime:
@@ -236,7 +225,7 @@ class _Script:
         if sandbox.pid is not None:
             return ("pid:", *self._words.word((Kind.PID,), str(sandbox.pid)))
         if sandbox.path == f"{NETNS_FOLDER}{sandbox.netns.name}":
-            return ("netns:", *self._netns(sandbox.netns))
+            return ("netns:", *self._words.netns(sandbox.netns))
         return ("path:", *self._words.word((Kind.PATH,), sandbox.path))
 
     # --- the steps
@@ -262,20 +251,20 @@ class _Script:
             case model.NetnsFolder(path=path):
                 return ("look_folder",), (path,)
             case model.NetnsName(netns=netns):
-                return ("look_name",), self._netns(netns), self._source_of(fact)
+                return ("look_name",), self._words.netns(netns), self._source_of(fact)
             case model.VethPair(host_end=host_end):
-                return ("look_veth",), self._link(host_end)
+                return ("look_veth",), self._words.link(host_end)
             case model.Port(bridge=bridge, link=link):
-                return ("look_port",), self._link(link), words.word((Kind.BRIDGE,), bridge)
+                return ("look_port",), self._words.link(link), words.word((Kind.BRIDGE,), bridge)
             case model.BridgeMac(bridge=bridge, mac=mac):
                 return ("look_bridge_mac",), words.word((Kind.BRIDGE,), bridge), (mac,)
             case model.Inside(host_end=host_end, peer=peer):
                 names = dict.fromkeys((peer, *(e.ifname for e in self._endpoints if e.host_end == host_end)))
-                return ("look_inside",), self._link(host_end), *(self._link(n, inner=True) for n in names)
+                return ("look_inside",), self._words.link(host_end), *(self._words.link(n, inner=True) for n in names)
             case model.InterfaceName(name=name, host_end=host_end):
-                return ("look_interface",), self._link(name, inner=True), self._link(host_end)
+                return ("look_interface",), self._words.link(name, inner=True), self._words.link(host_end)
             case model.Up(netns=netns, link=link):
-                return ("look_up",), (_place(netns),), self._link(link, inner=netns is not None)
+                return ("look_up",), (_place(netns),), self._words.link(link, inner=netns is not None)
             case model.Sysctl(netns=netns, name=name, value=value):
                 return ("look_sysctl",), (_place(netns),), self._sysctl(name), (value,)
             case _:
@@ -284,7 +273,7 @@ class _Script:
     def _look_address_or_route(self, fact: Fact) -> tuple[Word, ...]:
         words = self._words
         if isinstance(fact, model.Address):
-            link = self._link(fact.link, inner=fact.netns is not None)
+            link = self._words.link(fact.link, inner=fact.netns is not None)
             cidr = words.word(CIDRS, fact.cidr)
             return ("look_address",), (_place(fact.netns),), link, cidr, (str(_width(fact.cidr)),)
         if not isinstance(fact, model.Route):
@@ -296,17 +285,14 @@ class _Script:
             (str(route.family),),
             words.word((*CIDRS, *IPS), route.destination),
             words.word(IPS, route.via) if route.via else ("",),
-            self._link(route.link or "", inner=fact.netns is not None),
+            self._words.link(route.link or "", inner=fact.netns is not None),
             (str(route.metric),),
             *(((" ".join(old.words()),),) if old else ()),
         )
 
     def _source_of(self, name: model.NetnsName) -> Word:
         sandbox = next((e.sandbox for e in self._endpoints if e.sandbox.path == name.path), None)
-        return self._source(sandbox) if sandbox else (name.path,)
-
-    def _link(self, name: str, *, inner: bool = False) -> Word:
-        return self._words.word((Kind.LINK,), name, inner=inner)
+        return self._words.source(sandbox) if sandbox else (name.path,)
 
     def _sysctl(self, name: str) -> Word:
         return self._words.sysctl_key(name) or (name,)

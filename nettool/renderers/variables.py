@@ -18,6 +18,7 @@ from nettool.request import RUNTIMES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nettool.facts import Netns
     from nettool.model import Endpoint, Sandbox
     from nettool.plan import Command, Plan, Step
 
@@ -178,6 +179,22 @@ class Words:
     def word(self, kinds: tuple[Kind, ...], value: str, *, inner: bool = False) -> Word:
         """Return a value as a word: the variable that holds it, else the value itself."""
         return (self.find(kinds, value, inner=inner) or value,)
+
+    def link(self, name: str, *, inner: bool = False) -> Word:
+        """Return an interface's name as a word."""
+        return self.word((Kind.LINK,), name, inner=inner)
+
+    def netns(self, netns: Netns) -> Word:
+        """Return a namespace's name as a word."""
+        return self.word((Kind.NETNS,), netns.name)
+
+    def source(self, sandbox: Sandbox) -> Word:
+        """Return the path that leads to a sandbox's namespace, whatever names it has."""
+        if sandbox.pid is not None:
+            return ("/proc/", *self.word((Kind.PID,), str(sandbox.pid)), "/ns/net")
+        if sandbox.path == f"{NETNS_FOLDER}{sandbox.netns.name}":
+            return (NETNS_FOLDER, *self.netns(sandbox.netns))
+        return self.word((Kind.PATH,), sandbox.path)
 
     def do(self, step: Step) -> tuple[Word, ...]:
         """Return the words of a step's command."""

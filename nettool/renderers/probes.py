@@ -1,0 +1,81 @@
+"""For every kind of fact, the command that shows it to a person, and what its output says then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nettool import model
+from nettool.renderers.variables import CIDRS, IPS, NETNS_FOLDER, Kind
+from nettool.value import Value
+
+if TYPE_CHECKING:
+    from nettool.facts import Netns
+    from nettool.model import Fact
+    from nettool.renderers.variables import Word, Words
+
+
+class Probe(Value):
+    """A command that changes nothing, and the text in its output when the fact is true.
+
+    `exact`: the text is the whole output.
+    """
+
+    argv: tuple[Word, ...]
+    expect: Word
+    exact: bool = False
+
+
+def probe(fact: Fact, words: Words) -> Probe:
+    """Return how a fact is looked at."""
+    match fact:
+        case model.NetnsFolder(path=path):
+            return Probe((*_words("stat", "-L", "-c", "%F"), (path,)), ("directory",), exact=True)
+        case model.NetnsName(netns=netns):
+            path = (NETNS_FOLDER, *words.netns(netns))
+            return Probe((*_words("stat", "-L", "-c", "%i"), path), (str(netns.inode or "?"),), exact=True)
+        case model.VethPair(host_end=host_end):
+            return Probe((*_words("ip", "-o", "-d", "link", "show", "dev"), words.link(host_end)), (" veth ",))
+        case model.Port(bridge=bridge, link=link):
+            return Probe(_show(None, words, link), (" master ", *words.word((Kind.BRIDGE,), bridge), " "))
+        case model.BridgeMac(bridge=bridge):
+            name = words.word((Kind.BRIDGE,), bridge)
+            return Probe((("cat",), ("/sys/class/net/", *name, "/addr_assign_type")), ("3",), exact=True)
+        case model.Inside(host_end=host_end):
+            return Probe(_show(None, words, host_end), (" link-netns",))
+        case model.InterfaceName(netns=netns, name=name):
+            return Probe(_show(netns, words, name), (": ", *words.link(name, inner=True), "@if"))
+        case model.Up(netns=netns, link=link):
+            shown = (*_show(netns, words, link), ("up",))
+            return Probe(shown, (": ", *words.link(link, inner=netns is not None), "@"))
+        case _:
+            return _probe_inside(fact, words)
+
+
+def _probe_inside(fact: Fact, words: Words) -> Probe:
+    if isinstance(fact, model.Sysctl):
+        enter = (*_words("ip", "netns", "exec"), words.netns(fact.netns)) if fact.netns else ()
+        key = words.sysctl_key(fact.name) or (fact.name,)
+        return Probe((*enter, *_words("sysctl", "-n"), key), (fact.value,), exact=True)
+    if isinstance(fact, model.Address):
+        link, cidr = words.link(fact.link, inner=fact.netns is not None), words.word(CIDRS, fact.cidr)
+        return Probe((*_ip(fact.netns, words), *_words("addr", "show", "dev"), link), (" ", *cidr, " "))
+    if not isinstance(fact, model.Route):
+        raise TypeError(f"no way to look at {fact!r}")
+    route = fact.route
+    destination = words.word((*CIDRS, *IPS), route.destination)
+    via = ("via ", *words.word(IPS, route.via), " ") if route.via else ()
+    way = (*via, "dev ", *words.link(route.link or "", inner=fact.netns is not None), " ")
+    shown = (*_ip(fact.netns, words), (f"-{route.family}",), *_words("route", "show", "exact"), destination)
+    return Probe(shown, way)
+
+
+def _show(netns: Netns | None, words: Words, link: str) -> tuple[Word, ...]:
+    return (*_ip(netns, words), *_words("link", "show", "dev"), words.link(link, inner=netns is not None))
+
+
+def _ip(netns: Netns | None, words: Words) -> tuple[Word, ...]:
+    return (("ip",), *((("-n",), words.netns(netns)) if netns else ()), ("-o",))
+
+
+def _words(*literal: str) -> tuple[Word, ...]:
+    return tuple((word,) for word in literal)
