@@ -13,7 +13,7 @@ from nettool.iproute import CLASSIC, MODERN
 from nettool.model import Endpoint, Record
 from nettool.plan import Change, Plan, Scope, inverse
 from nettool.planner import check_tools, choose_dialect, lower
-from nettool.resolve import Findings, resolve_sandbox
+from nettool.resolve import Findings, check_dialect, resolve_sandbox
 from nettool.value import replace
 
 TYPE_CHECKING = False
@@ -30,6 +30,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
     Raises Refused for an interface that nettool did not make, and TargetNotFound when it is not
     clear which endpoint is meant.
     """
+    check_dialect(request.dialect)
     findings = Findings()
     sandbox = resolve_sandbox(request.target, facts, findings)
     there = endpoints_of(sandbox, facts, records)
@@ -76,7 +77,7 @@ def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Reco
         if naming.is_marked(host_end.name) and host_end.name not in on_record
         if (inner := facts.peer_in(host_end, inside)) is not None
     )
-    return (*known, *adopted)
+    return tuple(sorted((*known, *adopted), key=lambda record: record.endpoint.ifname))
 
 
 def _is_of(known: Sandbox, sandbox: Sandbox) -> bool:

@@ -42,7 +42,7 @@ def export(planned: Plan, facts: Facts, mode: Mode) -> None:
     write_whole(target, text, executable=form == "bash")
     count = len(planned.steps)
     written = f"wrote {target} ({_NAMES[form]}, {count} step{'' if count == 1 else 's'})"
-    print(safe(written), file=sys.stderr)
+    sys.stderr.write(f"{safe(written)}\n")
 
 
 def choose_form(target: str, wanted: str | None) -> str:

@@ -53,7 +53,7 @@ def load_document(path: str, kind: str) -> dict[str, Any]:
         document = json.loads(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no JSON", why=(str(error),)) from error
     if not isinstance(document, dict) or document.get("kind") != kind:
         raise UsageError(f"{path} is no {kind} document of nettool's")

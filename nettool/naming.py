@@ -47,8 +47,8 @@ def netns_name_for_path(path: str) -> str:
 
 def interface_name_fault(name: str) -> str | None:
     """Say what is wrong with a name for an interface that nettool shall make, or None."""
-    if not 1 <= len(name.encode()) <= MAX_LENGTH:
-        return f"has {len(name.encode())} bytes; the kernel takes 1 to {MAX_LENGTH}"
+    if not 1 <= len(_bytes(name)) <= MAX_LENGTH:
+        return f"has {len(_bytes(name))} bytes; the kernel takes 1 to {MAX_LENGTH}"
     if re.fullmatch(_NAME, name) is None:
         return "must be a letter, then letters, digits, '_', '.' or '-'"
     if name in ("all", "default", "lo"):
@@ -61,8 +61,8 @@ def existing_name_fault(name: str) -> str | None:
 
     The kernel's own rules (dev_valid_name in net/core/dev.c), and what no tool could be given.
     """
-    if not 1 <= len(name.encode()) <= MAX_LENGTH:
-        return f"has {len(name.encode())} bytes; the kernel takes 1 to {MAX_LENGTH}"
+    if not 1 <= len(_bytes(name)) <= MAX_LENGTH:
+        return f"has {len(_bytes(name))} bytes; the kernel takes 1 to {MAX_LENGTH}"
     if name in (".", "..") or any(c in "/:%" or c.isspace() or not c.isprintable() for c in name):
         return "has a character that no interface name can have"
     if name.startswith("-"):
@@ -82,6 +82,12 @@ def _digest(parts: tuple[object, ...]) -> str:
     load OpenSSL for it.
     """
     digest = 0xCBF29CE484222325
-    for byte in "\0".join(str(part) for part in parts).encode():
+    for byte in _bytes("\0".join(str(part) for part in parts)):
         digest = (digest ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     return f"{digest ^ digest >> 24:016x}"[-16:]
+
+
+def _bytes(text: str) -> bytes:
+    # A name that is not UTF-8 arrives with lone surrogates in the place of its bytes (PEP 383), and
+    # JSON can hold any of them.
+    return text.encode(errors="surrogatepass")

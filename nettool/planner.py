@@ -8,8 +8,9 @@ from __future__ import annotations
 from nettool import iproute
 from nettool.checks import check_attach
 from nettool.drivers import bridge
+from nettool.errors import Refused
 from nettool.iproute import CLASSIC, MODERN
-from nettool.plan import Change, Plan, Status
+from nettool.plan import Change, Command, Plan, Status
 from nettool.request import Attach
 from nettool.resolve import Findings, parse_attach, resolve_attach, resolve_sandbox
 from nettool.value import replace
@@ -25,12 +26,34 @@ if TYPE_CHECKING:
 
 
 def plan(request: Request, facts: Facts, records: Records) -> Plan:
-    """Plan a request. Raises UsageError for what no host could do, TargetNotFound for ambiguity."""
-    if isinstance(request, Attach):
-        return plan_attach(request, facts, records)
-    from nettool.detaching import plan_detach  # most calls attach or show
+    """Plan a request.
 
-    return plan_detach(request, facts, records)
+    Raises UsageError for what no host could do, TargetNotFound for ambiguity, and Refused for what
+    could not be shown.
+    """
+    if isinstance(request, Attach):
+        planned = plan_attach(request, facts, records)
+    else:
+        from nettool.detaching import plan_detach  # most calls attach
+
+        planned = plan_detach(request, facts, records)
+    _check_words(planned)
+    return planned
+
+
+def _check_words(planned: Plan) -> None:
+    """Refuse a plan with a word that no terminal, script or file could show as it is.
+
+    A container can give an interface any name, and a facts file any path.
+    """
+    commands = (c for s in planned.steps for c in (s.do, s.undo) if isinstance(c, Command))
+    odd = next((word for command in commands for word in command.words() if not word.isprintable()), None)
+    if odd is not None:
+        raise Refused(
+            f"cannot plan with {odd!a}",
+            why=("a name or path on this host has characters that cannot be shown",),
+            hints=("rename it",),
+        )
 
 
 def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:

@@ -68,6 +68,7 @@ def parse_attach(request: Attach) -> Wanted:
         raise UsageError(f"--bridge {request.bridge!r} {fault}")
     if request.mtu is not None and not 68 <= request.mtu <= 65535:
         raise UsageError(f"--mtu {request.mtu} is not between 68 and 65535")
+    _check_choices(request)
     addresses = tuple(parse_interface(text) for text in request.addresses)
     if not addresses:
         raise UsageError("no address was given", hints=("--ip 172.17.0.10/16",))
@@ -78,6 +79,19 @@ def parse_attach(request: Attach) -> Wanted:
     gateway = _parse_gateway(request.gateway, addresses)
     routes = tuple(_parse_route(text) for text in request.routes)
     return Wanted(request, addresses, gateway, routes, parse_mac(request.mac))
+
+
+def _check_choices(request: Attach) -> None:
+    """Check what the command line offers a choice of: a saved plan may hold anything."""
+    if request.default_route not in ("keep", "replace"):
+        raise UsageError(f"--default-route {request.default_route!r} is neither keep nor replace")
+    check_dialect(request.dialect)
+
+
+def check_dialect(dialect: str) -> None:
+    """Refuse a dialect that is none. Raises UsageError."""
+    if dialect not in ("auto", "classic", "modern"):
+        raise UsageError(f"--dialect {dialect!r} is neither auto, classic nor modern")
 
 
 def parse_interface(text: str) -> Interface:
@@ -222,7 +236,7 @@ def resolve_attach(wanted: Wanted, sandbox: Sandbox, facts: Facts, findings: Fin
         sandbox, request.bridge, host_end, naming.peer_of(host_end), ifname,
         addresses=tuple(str(address) for address in wanted.addresses),
         mac=wanted.mac, mtu=request.mtu or mtu, host_mtu=mtu,
-        keep_bridge_mac=_bridge_mac_to_keep(bridge),
+        keep_bridge_mac=None if present and present[0].master else _bridge_mac_to_keep(bridge),
         enable_ipv6=_ipv6_is_off(wanted, inside),
         forget=_outdated(wanted, facts, present[1].mac if present else None),
         sole=all(link.name in ("lo", ifname) for link in inside.links) if inside else True,

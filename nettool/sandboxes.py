@@ -46,6 +46,19 @@ def required_target(arguments: Arguments) -> Target:
     return target
 
 
+def _check(target: Target) -> None:
+    """Refuse what the command line would not have taken: a saved plan may hold anything."""
+    text, fits = target.value, True
+    if target.kind == "pid":
+        fits = text.isdecimal() and text.isascii() and str(_pid_target(int(text))) == str(target)
+    elif target.kind in ("netns", "path"):
+        fits = _netns_target(text) == target
+    elif target.kind not in ("container", *RUNTIMES):
+        fits = False
+    if not fits:
+        raise UsageError(f"{str(target)!r} is no target")
+
+
 def _pid_target(pid: int) -> Target:
     if not 0 < pid < 1 << 22:
         raise UsageError(f"--pid {pid} is no process id")
@@ -83,8 +96,10 @@ def _netns_target(text: str) -> Target:
 def find(target: Target) -> SandboxFact:
     """Return what a target leads to on this host.
 
-    Raises TargetNotFound for a container that no runtime has, or several have.
+    Raises TargetNotFound for a container that no runtime has, or several have, and UsageError for a
+    target that can be none.
     """
+    _check(target)
     if target.kind == "pid":
         return _find_process(target)
     if target.kind in ("netns", "path"):

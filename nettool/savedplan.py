@@ -25,8 +25,8 @@ def apply_saved(path: str, *, dry_run: bool, yes: bool, as_json: bool) -> int:
     """Carry out the plan in a file. Raises Refused when the host has changed, with what differs."""
     saved = load_document(path, "plan")
     wanted = saved.get("request")
-    kind = {"Attach": Attach, "Detach": Detach}.get(wanted.get("is", "") if isinstance(wanted, dict) else "")
-    request: Attach | Detach = decode_in(path, wanted, CLASSES, kind or Attach)
+    detach = isinstance(wanted, dict) and wanted.get("is") == "Detach"
+    request = decode_in(path, wanted, CLASSES, Detach) if detach else decode_in(path, wanted, CLASSES, Attach)
     mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
     read = facts_reader(request, mode)
     planned, facts = make_plan(request, read)

@@ -66,9 +66,9 @@ def _callback(verb: Verb) -> Callable[..., None]:
 
     def callback(**given: Any) -> None:
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-        for option in verb.options:
-            if option.kind is Kind.TEXTS and values[option.key] is None:
-                values[option.key] = ()
+        many = [option.key for option in verb.options if option.kind is Kind.TEXTS]
+        many += [operand.key for operand in verb.operands if operand.rest]
+        values.update({key: () for key in many if values[key] is None})
         raise typer.Exit(verb.run(Arguments(values)) or 0)
 
     operands = [_operand(operand) for operand in verb.operands]

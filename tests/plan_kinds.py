@@ -6,15 +6,22 @@ dialects, by test_laws.py.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import pytest
 from snapshot import snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from _pytest.mark import ParameterSet
     from hosts import Host
 
 DIALECTS: Final = ("classic", "modern")
+FULL: Final = "NETTOOL_TEST_ALL" in os.environ
+"""Whether every combination is tried, and not only every value."""
 
 FOREIGN_PORT: Final = (
     "ip link add name port0 type veth peer name port1",
@@ -35,6 +42,20 @@ OTHER_UPLINK_6: Final = (
     "ip route add default via fd77::1 dev up0 metric 512",
 )
 NO_IPV6: Final = ("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1",)
+
+
+def with_dialects(names: Iterable[str]) -> list[ParameterSet]:
+    """Return each name with a dialect in turn, as test parameters; with both when all is tested."""
+    return [
+        pytest.param(name, dialect, id=f"{name}-{dialect}")
+        for number, name in enumerate(names)
+        for dialect in (DIALECTS if FULL else (DIALECTS[number % 2],))
+    ]
+
+
+def some(steps: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
+    """Return the first step and every third one after it; all of them when all is tested."""
+    return steps if FULL else steps[::3]
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def test_the_same_address_again_answers_at_once(docker: Docker, docker_web: int)
     assert docker_web
     for _ in range(3):
         docker.nettool("attach", "--container", "web", "--ip", "172.17.0.10/16").check_returncode()
-        assert docker.check("curl", "-sm", "1", "http://172.17.0.10/") == PAGE
+        assert docker.check("curl", "-sm", "3", "http://172.17.0.10/") == PAGE
         docker.nettool("detach", "--container", "web").check_returncode()
 
 

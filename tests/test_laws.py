@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from hosts import Host
-from plan_kinds import DIALECTS, KINDS, Kind, Scene, furnish
+from plan_kinds import DIALECTS, FULL, KINDS, Kind, Scene, furnish
 from shims import Shims, commands_in, joined
 from snapshot import difference
 
@@ -104,7 +103,7 @@ def _named(text: str, mac: str, name: str) -> str:
 
 def _dialects(number: int) -> tuple[str, ...]:
     """Return the dialects to play a kind in: each story has a look at the other one, too."""
-    return DIALECTS if "NETTOOL_TEST_ALL" in os.environ else (DIALECTS[number % 2],)
+    return DIALECTS if FULL else (DIALECTS[number % 2],)
 
 
 _CASES: Final = [

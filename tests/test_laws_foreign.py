@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from hosts import Host
-from plan_kinds import DIALECTS, Kind, Scene, furnish
+from plan_kinds import DIALECTS, Kind, Scene, furnish, with_dialects
 from shims import Shims, joined
 from snapshot import difference
 
@@ -87,10 +87,9 @@ NAMES_IN_THE_WAY: Final = {
 }
 
 
-@dialects
-@pytest.mark.parametrize("taken", NAMES_IN_THE_WAY)
+@pytest.mark.parametrize(("taken", "dialect"), with_dialects(NAMES_IN_THE_WAY))
 def test_a_name_that_leads_elsewhere_is_a_conflict_and_stays(
-    host: Host, shims: Shims, dialect: str, taken: str
+    host: Host, shims: Shims, taken: str, dialect: str
 ) -> None:
     scene = furnish(host, Kind("plain", "--ip 172.17.0.10/16"))
     other = host.container()
@@ -112,8 +111,7 @@ THINGS_IN_THE_WAY: Final = {
 }
 
 
-@dialects
-@pytest.mark.parametrize("kind", ["bridge", "veth"])
+@pytest.mark.parametrize(("kind", "dialect"), with_dialects(["bridge", "veth"]))
 @pytest.mark.parametrize("name", THINGS_IN_THE_WAY)
 def test_an_interface_that_is_in_the_way_is_refused_and_stays(
     host: Host, shims: Shims, dialect: str, name: str, kind: str
@@ -184,10 +182,9 @@ def test_somebody_elses_endpoint_is_never_taken_for_nettools_own(
 @dialects
 def test_what_another_sandbox_has_stays_when_one_is_detached(host: Host, dialect: str) -> None:
     scene = furnish(host, Kind("plain", "--ip 172.17.0.10/16"))
-    other = host.container()
-    host.nettool(
-        "attach", "--pid", str(other), "--ip", "172.17.0.11/16", "--dialect", dialect
-    ).check_returncode()
+    other = host.container(serve=True, page="still here\n")
+    words = ("attach", "--pid", str(other), "--ip", "172.17.0.11/16", "--dialect", dialect)
+    host.nettool(*words).check_returncode()
     before = host.snapshot(scene.pid, other)
     host.nettool(*scene.attach(dialect)).check_returncode()
 

@@ -27,13 +27,14 @@ from nettool.renderers.variables import (
 from nettool.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from nettool.facts import Facts
-    from nettool.model import Sandbox
+    from nettool.model import Endpoint, Sandbox
     from nettool.plan import Plan, Step
     from nettool.renderers.variables import Piece, Word
 
+_NOTES: Final = "/run/nettool/endpoints/"
 _STAT: Final = (("stat",), ("-L",), ("-c",), ("%i",))
 _INSPECT: Final = ("inspect", "--type", "container", "--format", "{{.State.Pid}}")
 # The runtimes that tell a container's process with one command; for others the pid is written down.
@@ -70,6 +71,7 @@ def render(planned: Plan, facts: Facts) -> str:
         undone=[] if planned.inverse else [task for task in reversed(tasks) if task.has_undo],
         restored=[_task(n, step, words, inverse=True) for n, step in restores],
         notes=any(task.has_note for task in tasks),
+        forgotten=[_text(name) for name in _records(endpoints, words)] if planned.inverse else [],
         making=making is not None,
         **_sandbox(making, words),
     )
@@ -83,7 +85,7 @@ def _sandbox(sandbox: Sandbox | None, words: Words) -> dict[str, Any]:
     container = next((v for v in words.variables if v.kind is Kind.CONTAINER), "")
     inode = "" if sandbox is None or lookup else _pin(sandbox)
     return {
-        "variables": [(_name(v), scalar(v.value), own(v.why)) for v in words.variables if v not in follows],
+        "variables": [(_name(v), _value(v, words), own(v.why)) for v in words.variables if v not in follows],
         "lookup": _list([*((word,) for word in lookup), (container,)]) if lookup else Escaped(),
         "has_lookup": lookup is not None,
         "follows": [_name(variable) for variable in follows],
@@ -91,6 +93,17 @@ def _sandbox(sandbox: Sandbox | None, words: Words) -> dict[str, Any]:
         "inode": scalar(inode),
         "pinned": bool(inode),
     }
+
+
+def _value(variable: Variable, words: Words) -> Escaped:
+    pid = words.find((Kind.PID,), variable.value) if variable.kind is Kind.NETNS else None
+    return _text((pid,)) if pid else scalar(variable.value)
+
+
+def _records(endpoints: tuple[Endpoint, ...], words: Words) -> Iterator[Word]:
+    for endpoint in endpoints:
+        for kind in ("json", "made"):
+            yield (_NOTES, *words.link(endpoint.host_end), f".{kind}")
 
 
 def _pin(sandbox: Sandbox) -> str:
@@ -134,7 +147,8 @@ def _task(number: int, step: Step, words: Words, *, inverse: bool) -> _Task:
             is_so = f"{output} == nettool_sandbox.stdout"
         elif step.do.argv[0] == "rm":
             # The link may lead nowhere by now: what counts is where it points.
-            looked = Probe((("readlink",), (NETNS_FOLDER, *words.netns(fact.netns))), (fact.path,), exact=True)
+            link: Word = (NETNS_FOLDER, *words.netns(fact.netns))
+            looked = Probe((("readlink",), link), (fact.path,), exact=True)
     undo = step.undo if isinstance(step.undo, Command) else None
     return _Task(
         number=number,

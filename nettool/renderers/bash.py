@@ -7,7 +7,6 @@ nettool's own words alone, since a newline in a comment would run what follows i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from nettool import model
@@ -26,12 +25,13 @@ from nettool.renderers.variables import (
     runtime_of,
     variables_of,
 )
+from nettool.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nettool.facts import Facts, Netns
-    from nettool.model import Endpoint, Fact, Sandbox
+    from nettool.model import Endpoint, Fact
     from nettool.plan import Plan, Step
     from nettool.renderers.variables import Piece, Word
 
@@ -55,12 +55,12 @@ _PATTERNS: Final = {
 _PROGRAMS: Final = {
     "docker": "docker", "podman": "podman", "containerd": "ctr", "crio": "crictl", "lxc": "lxc-info",
 }  # fmt: skip
+_WIDER: Final = (Scope.SANDBOX, Scope.NETWORK, Scope.HOST)
 _USED: Final = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
 _WHY_COLUMN: Final = 34
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptStep:
+class ScriptStep(Value):
     """One step of the script: three bits of shell, and the plan's word for why."""
 
     number: int
@@ -124,9 +124,7 @@ class _Script:
         bridge = words.word((Kind.BRIDGE,), endpoint.bridge)
         ifname = words.word((Kind.LINK,), endpoint.ifname, inner=True)
         return {
-            "scopes": _table(
-                (step.number, step.step.scope.value) for step in self._own if step.step.scope is not Scope.ENDPOINT
-            ),
+            "scopes": _table((n.number, n.step.scope.value) for n in self._own if n.step.scope in _WIDER),
             "undoable": _table((step.number, "1") for step in self._own if step.undo),
             "lookup": self._runtime,
             "by_pid": self._by_pid,
@@ -135,10 +133,8 @@ class _Script:
             "source": bash_word(self._words.source(self._sandbox)),
             "no_source": bash_word((*self._words.source(self._sandbox), " leads to no network namespace")),
             "title": bash_word(("attach ", *self._target(), " to ", *bridge, " as ", *ifname)),
-            "addresses": [
-                (bash_word(words.word(CIDRS, cidr)), _width(cidr)) for cidr in endpoint.addresses
-            ],
-            "started": [*([Escaped("PID")] if self._runtime else []), *([Escaped("STARTED")] if self._by_pid else [])],
+            "addresses": [(bash_word(words.word(CIDRS, cidr)), _width(cidr)) for cidr in endpoint.addresses],
+            "started": [Escaped("PID")] * bool(self._runtime) + [Escaped("STARTED")] * self._by_pid,
             "pid_or_dash": Escaped("$PID" if self._by_pid else "-"),
             "pid_or_rest": Escaped("PID" if self._by_pid else "_"),
         }
@@ -163,11 +159,12 @@ class _Script:
     def top(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the variables at the top: those that the script uses, and the sandbox's pins."""
         used = set(_USED.findall(repr(values))) | {"HOST_IF", "NETNS", "CONTAINER"}
-        used |= set() if self._planned.inverse else {"BRIDGE", "IFNAME", *(("PEER_IF",) if self._classic else ())}
+        if not self._planned.inverse:
+            used |= {"BRIDGE", "IFNAME", *(("PEER_IF",) if self._classic else ())}
         shown = [
             v for v in self._words.variables if v.name in used and not (self._runtime and v.kind is Kind.PID)
         ]
-        lines = [_line(v.name, self._value(v), v.why) for v in shown]
+        lines = [_line(v.name, self._value(v), self._why(v)) for v in shown]
         checks = [(Escaped(v.name), shell(self._pattern(v))) for v in shown]
         for name, value, pattern, why in self._pins():
             lines.append(_line(name, shell(value) if value else Escaped(), why))
@@ -201,20 +198,21 @@ class _Script:
         pins = [("EXPECT_NETNS", inode, r"(net:\[[0-9]+\])?", f"the namespace that is meant{empty}")]
         if self._by_pid and not self._planned.inverse:
             start = str(sandbox.start_time or "")
-            pins.append(("EXPECT_STARTTIME", start, "[0-9]*", f"when PID started, in ticks since boot{empty}"))
+            why = f"when PID started, in ticks since boot{empty}"
+            pins.append(("EXPECT_STARTTIME", start, "[0-9]*", why))
         return pins
 
     def _value(self, variable: Variable) -> Escaped:
-        if variable.kind is Kind.NETNS and variable.value == str(self._sandbox.pid):
-            return Escaped() if self._runtime else Escaped('"$PID"' if "PID" in self._names() else variable.value)
-        return shell(variable.value)
+        if variable.kind is not Kind.NETNS or variable.value != str(self._sandbox.pid):
+            return shell(variable.value)
+        return Escaped() if self._runtime else bash_word(self._words.word((Kind.PID,), variable.value))
+
+    def _why(self, variable: Variable) -> str:
+        return variable.why if self._value(variable) else f"{variable.why}; empty: the pid"
 
     def _pattern(self, variable: Variable) -> str:
         pattern = _PATTERNS[variable.kind]
         return f"({pattern})?" if variable.kind is Kind.NETNS and self._runtime else pattern
-
-    def _names(self) -> set[str]:
-        return {variable.name for variable in self._words.variables}
 
     # --- the sandbox
 
@@ -237,9 +235,8 @@ class _Script:
         undo = None
         if isinstance(step.undo, Command) and not self._planned.inverse:
             undo = self._command(self._words.undo(step, step.undo))
-        return ScriptStep(
-            number, step, Escaped(f"{look} && gone") if gone else look, self._command(self._words.do(step)), undo
-        )
+        look = Escaped(f"{look}; gone") if gone else look
+        return ScriptStep(number, step, look, self._command(self._words.do(step)), undo)
 
     def _command(self, words: Iterable[Word]) -> Escaped:
         return _join(bash_word(word) for word in words)
@@ -247,28 +244,31 @@ class _Script:
     def _look(self, fact: Fact) -> tuple[Word, ...]:
         """Return the call that looks a fact up: the same question as the fact's own `state`."""
         words = self._words
+        call: tuple[Word, ...]
         match fact:
             case model.NetnsFolder(path=path):
-                return ("look_folder",), (path,)
+                call = ("look_folder",), (path,)
             case model.NetnsName(netns=netns):
-                return ("look_name",), self._words.netns(netns), self._source_of(fact)
+                call = ("look_name",), words.netns(netns), self._source_of(fact)
             case model.VethPair(host_end=host_end):
-                return ("look_veth",), self._words.link(host_end)
+                call = ("look_veth",), words.link(host_end)
             case model.Port(bridge=bridge, link=link):
-                return ("look_port",), self._words.link(link), words.word((Kind.BRIDGE,), bridge)
+                call = ("look_port",), words.link(link), words.word((Kind.BRIDGE,), bridge)
             case model.BridgeMac(bridge=bridge, mac=mac):
-                return ("look_bridge_mac",), words.word((Kind.BRIDGE,), bridge), (mac,)
+                call = ("look_bridge_mac",), words.word((Kind.BRIDGE,), bridge), (mac,)
             case model.Inside(host_end=host_end, peer=peer):
                 names = dict.fromkeys((peer, *(e.ifname for e in self._endpoints if e.host_end == host_end)))
-                return ("look_inside",), self._words.link(host_end), *(self._words.link(n, inner=True) for n in names)
+                inner = (words.link(name, inner=True) for name in names)
+                call = ("look_inside",), words.link(host_end), *inner
             case model.InterfaceName(name=name, host_end=host_end):
-                return ("look_interface",), self._words.link(name, inner=True), self._words.link(host_end)
+                call = ("look_interface",), words.link(name, inner=True), words.link(host_end)
             case model.Up(netns=netns, link=link):
-                return ("look_up",), (_place(netns),), self._words.link(link, inner=netns is not None)
+                call = ("look_up",), (_place(netns),), words.link(link, inner=netns is not None)
             case model.Sysctl(netns=netns, name=name, value=value):
-                return ("look_sysctl",), (_place(netns),), self._sysctl(name), (value,)
+                call = ("look_sysctl",), (_place(netns),), self._sysctl(name), (value,)
             case _:
-                return self._look_address_or_route(fact)
+                call = self._look_address_or_route(fact)
+        return call
 
     def _look_address_or_route(self, fact: Fact) -> tuple[Word, ...]:
         words = self._words

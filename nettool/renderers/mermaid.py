@@ -35,7 +35,8 @@ def label(text: str) -> str:
 
 
 def _scene(planned: Plan, facts: Facts, prefix: str, *, after: bool) -> Iterator[str]:
-    endpoints = [(n, e) for n, e in enumerate(endpoints_of(planned)) if _is_there(planned, facts, e, after=after)]
+    numbered = enumerate(endpoints_of(planned))
+    endpoints = [(n, e) for n, e in numbered if _is_there(planned, facts, e, after=after)]
     bridges = dict.fromkeys(e.bridge for e in endpoints_of(planned) if e.bridge)
     ids = {bridge: f"{prefix}_bridge{n}" for n, bridge in enumerate(bridges)}
     yield f'    subgraph {prefix}_host["host {label(facts.hostname)}"]'

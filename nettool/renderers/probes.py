@@ -28,27 +28,29 @@ class Probe(Value):
 def probe(fact: Fact, words: Words) -> Probe:
     """Return how a fact is looked at."""
     match fact:
-        case model.NetnsFolder(path=path):
-            return Probe((*_words("stat", "-L", "-c", "%F"), (path,)), ("directory",), exact=True)
+        case model.NetnsFolder(path=folder):
+            found = Probe((*_words("stat", "-L", "-c", "%F"), (folder,)), ("directory",), exact=True)
         case model.NetnsName(netns=netns):
-            path = (NETNS_FOLDER, *words.netns(netns))
-            return Probe((*_words("stat", "-L", "-c", "%i"), path), (str(netns.inode or "?"),), exact=True)
+            path: Word = (NETNS_FOLDER, *words.netns(netns))
+            found = Probe((*_words("stat", "-L", "-c", "%i"), path), (str(netns.inode or "?"),), exact=True)
         case model.VethPair(host_end=host_end):
-            return Probe((*_words("ip", "-o", "-d", "link", "show", "dev"), words.link(host_end)), (" veth ",))
+            shown = (*_words("ip", "-o", "-d", "link", "show", "dev"), words.link(host_end))
+            found = Probe(shown, (" veth ",))
         case model.Port(bridge=bridge, link=link):
-            return Probe(_show(None, words, link), (" master ", *words.word((Kind.BRIDGE,), bridge), " "))
+            found = Probe(_show(None, words, link), (" master ", *words.word((Kind.BRIDGE,), bridge), " "))
         case model.BridgeMac(bridge=bridge):
             name = words.word((Kind.BRIDGE,), bridge)
-            return Probe((("cat",), ("/sys/class/net/", *name, "/addr_assign_type")), ("3",), exact=True)
+            found = Probe((("cat",), ("/sys/class/net/", *name, "/addr_assign_type")), ("3",), exact=True)
         case model.Inside(host_end=host_end):
-            return Probe(_show(None, words, host_end), (" link-netns",))
+            found = Probe(_show(None, words, host_end), (" link-netns",))
         case model.InterfaceName(netns=netns, name=name):
-            return Probe(_show(netns, words, name), (": ", *words.link(name, inner=True), "@if"))
+            found = Probe(_show(netns, words, name), (": ", *words.link(name, inner=True), "@if"))
         case model.Up(netns=netns, link=link):
             shown = (*_show(netns, words, link), ("up",))
-            return Probe(shown, (": ", *words.link(link, inner=netns is not None), "@"))
+            found = Probe(shown, (": ", *words.link(link, inner=netns is not None), "@"))
         case _:
-            return _probe_inside(fact, words)
+            found = _probe_inside(fact, words)
+    return found
 
 
 def _probe_inside(fact: Fact, words: Words) -> Probe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nettool import model
 from nettool.plan import Command, Status
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from nettool.model import Endpoint, Sandbox
     from nettool.plan import Decision, Plan, Step
     from nettool.renderers.variables import Word
+
+
+_PING: Final = ("ping", "-c", "1", "-W", "2")
 
 
 class _Check(Value):
@@ -93,10 +96,12 @@ def _line(words: Sequence[str]) -> str:
 
 def _header(planned: Plan, facts: Facts) -> Iterator[tuple[Escaped, Escaped]]:
     lines = "\n".join(_line(step.do.words()) for step in planned.steps)
+    digest = hashlib.sha256(lines.encode()).hexdigest()
     to_do = len(planned.to_do)
     for name in ("Change", "Window", "Owner"):
         yield own(name), Escaped("  ")
-    yield own("Made for"), Escaped(f"host {code(facts.hostname, table=True)}, boot {code(facts.boot_id, table=True)}")
+    host, boot = code(facts.hostname, table=True), code(facts.boot_id, table=True)
+    yield own("Made for"), Escaped(f"host {host}, boot {boot}")
     for sandbox in _sandboxes(planned):
         pins = [f"net:[{sandbox.netns.inode}]"] if sandbox.netns.inode is not None else []
         pins += [f"process {sandbox.pid}"] if sandbox.pid is not None else []
@@ -104,7 +109,7 @@ def _header(planned: Plan, facts: Facts) -> Iterator[tuple[Escaped, Escaped]]:
         yield own("Sandbox"), Escaped(", ".join(code(pin, table=True) for pin in (sandbox.target, *pins)))
     yield own("Dialect"), code(planned.dialect, table=True)
     yield own("Steps"), own(f"{len(planned.steps)}, of which {to_do} were to do when this was written")
-    yield own("Commands"), code("sha256:" + hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest())
+    yield own("Commands"), code(f"sha256:{digest}")
 
 
 def _sandboxes(planned: Plan) -> tuple[Sandbox, ...]:
@@ -115,8 +120,8 @@ def _prechecks(planned: Plan) -> Iterator[_Check]:
     yield _check("This is done as root.", ("id", "-u"), "0")
     steps = (*planned.steps, *planned.restores)
     commands = [c for step in steps for c in (step.do, step.undo) if isinstance(c, Command)]
-    for tool in sorted({word for c in commands for word in (c.words()[0], c.argv[0])}):
-        yield _check("The program is installed.", ("which", tool), tool)
+    tools = sorted({word for c in commands for word in (c.words()[0], c.argv[0])})
+    yield _check("The programs are installed.", ("which", *tools), "a path for each")
     for sandbox in _sandboxes(planned):
         inode = str(sandbox.netns.inode) if sandbox.netns.inode is not None else "a number"
         source = "".join(str(piece) for piece in Words(()).source(sandbox))
@@ -129,8 +134,8 @@ def _prechecks_of(endpoint: Endpoint) -> Iterator[_Check]:
     bridge = ("ip", "-d", "link", "show", "dev", endpoint.bridge)
     yield _check("The bridge is there, and is one.", bridge, "bridge")
     for name in (endpoint.host_end, endpoint.peer):
-        free = Escaped(f"no interface; one of that name that is not {own('this endpoint')}'s is in the way")
-        yield _Check(own("The name is free."), block([_line(("ip", "link", "show", "dev", name))]), free)
+        taken = block([_line(("ip", "link", "show", "dev", name))])
+        yield _Check(own("The name is free."), taken, own("does not exist"))
     for cidr in endpoint.addresses:
         ip, width = cidr.partition("/")[0], 128 if ":" in cidr else 32
         show = ("ip", "-o", "addr", "show", "to", f"{ip}/{width}")
@@ -138,7 +143,7 @@ def _prechecks_of(endpoint: Endpoint) -> Iterator[_Check]:
 
 
 def _check(what: str, argv: Sequence[str], expected: str) -> _Check:
-    return _Check(own(what), block([_line(argv)]), code(expected))
+    return _Check(own(what), block([_line(argv)]), Escaped(f"output with {code(expected)}"))
 
 
 def _step(number: int, decision: Decision, planned: Plan) -> dict[str, Any]:
@@ -164,7 +169,7 @@ def _verify(step: Step) -> _Check:
     looked = probe(step.makes.fact if isinstance(step.makes, model.Gone) else step.makes, Words(()))
     words = [_plain(word) for word in looked.argv]
     expect = code(_plain(looked.expect).strip())
-    says = f"no longer {expect}, or that there is no such thing" if gone else f"{expect}"
+    says = f"not {expect}, or an error" if gone else f"{'' if looked.exact else 'output with '}{expect}"
     return _Check(text(step.makes.sentence()), block([_line(words)]), Escaped(says))
 
 
@@ -180,14 +185,13 @@ def _undo(step: Step, planned: Plan) -> Escaped:
 def _verification(planned: Plan) -> Iterator[_Check]:
     for endpoint in () if planned.inverse else endpoints_of(planned):
         enter = ("ip", "netns", "exec", endpoint.sandbox.netns.name)
-        show = (*enter, "ip", "addr", "show", "dev", endpoint.ifname)
-        yield _check("The interface has its addresses.", show, ", ".join(endpoint.addresses))
+        show = ("ip", "addr", "show", "dev", endpoint.ifname)
+        yield _check("The interface has its addresses.", (*enter, *show), ", ".join(endpoint.addresses))
         for route in endpoint.routes:
             if route.destination == "default" and route.via:
-                ping = (*enter, "ping", "-c", "1", "-W", "2", route.via)
-                yield _check("The gateway answers.", ping, "1 received")
+                yield _check("The gateway answers.", (*enter, *_PING, route.via), "1 received")
         for cidr in endpoint.addresses:
-            ping = ("ping", "-c", "1", "-W", "2", cidr.partition("/")[0])
+            ping = (*_PING, cidr.partition("/")[0])
             yield _check("The sandbox answers, where the host is on its network.", ping, "1 received")
     for endpoint in endpoints_of(planned) if planned.inverse else ():
         argv = ("ip", "link", "show", "dev", endpoint.host_end)

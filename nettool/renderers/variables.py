@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from nettool.model import BridgeMac, Gone, Route
 from nettool.request import RUNTIMES
+from nettool.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +40,7 @@ class Kind(enum.Enum):
     MAC = "mac"
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Value):
     """One value of a plan, with a name. `why` is for the reader."""
 
     name: str
@@ -52,8 +51,7 @@ class Variable:
     """Whether it belongs to the sandbox's end: two ends may have the same value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slashed:
+class Slashed(Value):
     """A variable with its dots as slashes: how sysctl(8) spells an interface within a key."""
 
     variable: Variable

@@ -1,0 +1,568 @@
+#!/usr/bin/env bash
+# Gives a sandbox an interface on a bridge.
+# Made by nettool VERSION, in the classic dialect.
+#
+#   apply   make what is missing; this is done without a word, too
+#   undo    take back what this script made, and nothing else
+#   check   say of every step whether it is so
+#
+# Exit status: 0 done, or nothing to do; 1 failed, and what ran was taken back; 2 usage; 4 refused before
+# anything ran; 5 target not found; 7 the check found something that is not so; 8 failed, and what is left
+# is printed; 130, 143 or 129 ended by a signal, and what ran was taken back.
+#
+# Needs root, bash 4 and: brctl, ip, stat.
+
+# --- Variables: edit these, and every step follows
+
+NETNS=blue                         # the namespace's name under /var/run/netns
+HOST_IF=nt641a6717ae               # the host's end of the cable
+BRIDGE=docker0                     # the bridge to plug into
+PEER_IF=nt641a6717aep              # the other end, until it has its name
+IFNAME=eth0                        # the interface in the sandbox
+ADDRESS=172.17.0.10/16             # its address, with the prefix length
+GATEWAY=172.17.0.1                 # where everything else is sent
+
+# --- Nothing to edit from here on
+
+set -u
+export LC_ALL=C
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+umask 022
+NOTES="${NETTOOL_RUN_DIR:-/run/nettool}/endpoints"
+NS_FD='' NS_ID='' SIGNAL=0 LINK='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
+WHY=() TRY=() RAN=()
+
+usage() {
+    printf 'usage: %s [apply|undo|check]\n' "${0##*/}"
+}
+
+mistaken() {
+    usage >&2
+    exit 2
+}
+
+clean() { # TEXT: what a terminal could act on becomes a question mark
+    printf '%s' "${1//[^[:print:]]/?}"
+}
+
+stop() { # STATUS WHAT HOST: say what, why, the state of the host and what to try; end
+    {
+        printf 'error: %s\n' "$(clean "$2")"
+        lines why: ${WHY[@]+"${WHY[@]}"}
+        lines host: "$3"
+        lines try: ${TRY[@]+"${TRY[@]}"}
+    } >&2
+    exit "$1"
+}
+
+lines() { # LABEL [LINE...]
+    local label=$1 line
+    for line in "${@:2}"; do
+        printf '  %-6s %s\n' "$label" "$(clean "$line")"
+        label=''
+    done
+}
+
+refuse() { # WHY...
+    WHY+=("$@")
+    stop 4 "cannot $TITLE" unchanged
+}
+
+report() { # STATE SENTENCE
+    printf '%-9s %s\n' "$1" "$(clean "$2")"
+}
+
+check_value() { # NAME VALUE PATTERN
+    [[ $2 =~ ^($3)$ ]] || WHY+=("$1 cannot be '$2'")
+}
+
+check_values() {
+    check_value NETNS "$NETNS" '[A-Za-z0-9][A-Za-z0-9_.-]{0,63}'
+    check_value HOST_IF "$HOST_IF" '[A-Za-z][A-Za-z0-9_.-]{0,14}'
+    check_value BRIDGE "$BRIDGE" '[^-/:%[:space:][:cntrl:]][^/:%[:space:][:cntrl:]]{0,14}'
+    check_value PEER_IF "$PEER_IF" '[A-Za-z][A-Za-z0-9_.-]{0,14}'
+    check_value IFNAME "$IFNAME" '[A-Za-z][A-Za-z0-9_.-]{0,14}'
+    check_value ADDRESS "$ADDRESS" '([0-9]{1,3}\.){3}[0-9]{1,3}/[0-9]{1,2}'
+    check_value GATEWAY "$GATEWAY" '([0-9]{1,3}\.){3}[0-9]{1,3}'
+    ((${#WHY[@]} == 0)) || stop 2 'the variables at the top of this script are wrong' unchanged
+}
+
+check_tools() {
+    local tool
+    for tool in brctl ip stat; do
+        type -P "$tool" >/dev/null || WHY+=("$tool is not installed")
+    done
+    ((EUID == 0)) || { WHY+=("this needs root") && TRY+=("sudo $0"); }
+    ((${#WHY[@]} == 0)) || stop 4 "cannot $TITLE" unchanged
+}
+
+# --- The sandbox
+
+namespace_of() { # PATH: net:[...], when it leads to a namespace
+    local own found
+    own=$(stat -L -c %d /proc/self/ns/net) || return
+    found=$(stat -L -c '%d %i' -- "$1" 2>/dev/null) || return
+    [[ ${found% *} == "$own" ]] && printf 'net:[%s]' "${found#* }"
+}
+
+hold() { # PATH: keep the namespace open, so that nothing else can take its place
+    namespace_of "$1" >/dev/null || return
+    { exec {NS_FD}<"$1"; } 2>/dev/null || { NS_FD='' && return 1; }
+}
+
+inside() { # COMMAND...: read in the sandbox, through what holds it
+    [[ -n $NS_FD ]] || return
+    if type -P nsenter >/dev/null; then
+        nsenter --net="/proc/self/fd/$NS_FD" -- "$@"
+    elif [[ $1 == ip ]]; then
+        ip -n "../../../../../proc/$$/fd/$NS_FD" "${@:2}"
+    else
+        ip netns exec "$NETNS" "$@"
+    fi
+}
+
+at() { # host|sandbox COMMAND...
+    if [[ $1 == host ]]; then "${@:2}"; else inside "${@:2}"; fi
+}
+
+name_is_ours() { # whether the name, where it is there, leads to the sandbox
+    [[ ! -e /var/run/netns/$NETNS || $(namespace_of "/var/run/netns/$NETNS") == "$NS_ID" ]]
+}
+
+# --- What is there: each sets STATE to absent, present or conflict, and FOUND to what is in the way
+
+present() { STATE=present; }
+
+absent() { STATE=absent; }
+
+conflict() { STATE=conflict FOUND=$1; }
+
+link_of() { # host|sandbox NAME: LINK is what ip says of the interface; fails when it is not there
+    LINK=$(at "$1" ip -json -details link show dev "$2" 2>/dev/null) && [[ $LINK == '[{"ifindex":'* ]]
+}
+
+number() { # KEY: the number behind a key of LINK
+    local pattern="\"$1\":([0-9]+)"
+    [[ $LINK =~ $pattern ]] && printf '%s' "${BASH_REMATCH[1]}"
+}
+
+sandbox_number() { # what the host's namespace calls the sandbox's, once that has a name
+    local name id rest
+    name_is_ours || return
+    while read -r name id rest; do
+        [[ $name != "$NETNS" || $id != '(id:' ]] || printf '%s' "${rest%)}"
+    done <<<"$(ip -o netns list 2>/dev/null)"
+}
+
+ends_meet() { # HOST_END INNER: whether they are the two ends of one cable
+    local index peer id there
+    link_of host "$1" || return
+    index=$(number ifindex) peer=$(number link_index) id=$(number link_netnsid)
+    link_of sandbox "$2" || return
+    [[ -n $id && $(number ifindex) == "$peer" && $(number link_index) == "$index" ]] || return
+    # Indices alone can agree by chance among three namespaces.
+    there=$(sandbox_number)
+    [[ -z $there || $there == "$id" ]]
+}
+
+look_veth() { # HOST_END
+    KEY="veth $1" SAYS="$1 is a veth on the host"
+    if ! link_of host "$1"; then
+        absent
+    elif [[ $LINK == *'"info_kind":"veth"'* ]]; then
+        present
+    else
+        conflict 'is another kind of interface'
+    fi
+}
+
+look_port() { # HOST_END BRIDGE
+    local words at master=''
+    KEY="port $1" SAYS="$1 is a port of $2"
+    # 5: name@peer: <FLAGS> and then pairs, up to the first backslash
+    read -r -a words <<<"$(ip -o link show dev "$1" 2>/dev/null)"
+    for ((at = 3; at + 1 < ${#words[@]}; at += 2)); do
+        [[ ${words[at]} != master ]] || { master=${words[at + 1]} && break; }
+    done
+    case $master in
+        '') absent ;;
+        "$2") present ;;
+        *) conflict "is plugged into $master" ;;
+    esac
+}
+
+look_inside() { # HOST_END NAME...: the names that the other end can have
+    local id name
+    KEY="inside $1" SAYS="the other end of $1 is in namespace $NETNS"
+    link_of host "$1" || { absent && return; }
+    id=$(number link_netnsid)
+    # Without a number, the other end is on the host still.
+    [[ -n $id ]] || { absent && return; }
+    [[ $id != "$(sandbox_number)" ]] || { present && return; }
+    for name in "${@:2}"; do
+        ! ends_meet "$1" "$name" || { present && return; }
+    done
+    conflict 'has its other end in another namespace'
+}
+
+look_interface() { # NAME HOST_END
+    KEY="interface $NETNS $1" SAYS="$1 in namespace $NETNS is the other end of $2"
+    if ! link_of sandbox "$1"; then
+        absent
+    elif ends_meet "$2" "$1"; then
+        present
+    else
+        conflict 'is another interface'
+    fi
+}
+
+look_up() { # host|sandbox NAME
+    local pattern='"flags":\[[^]]*"UP"'
+    KEY="up $(place "$1") $2" SAYS="$2 is up$(where "$1")"
+    if link_of "$1" "$2" && [[ $LINK =~ $pattern ]]; then present; else absent; fi
+}
+
+look_address() { # host|sandbox NAME CIDR WIDTH: with the same prefix length
+    local words
+    KEY="address $(place "$1") $2 ${3%/*}" SAYS="$2 has $3$(where "$1")"
+    read -r -a words <<<"$(at "$1" ip -o addr show dev "$2" to "${3%/*}/$4" 2>/dev/null)"
+    if [[ -z ${words[3]-} ]]; then
+        absent
+    elif [[ ${words[3]#*/} == "${3#*/}" ]]; then
+        present
+    else
+        conflict "is there as ${words[3]}"
+    fi
+}
+
+look_route() { # host|sandbox FAMILY DESTINATION VIA LINK METRIC [OLD]
+    local line metric way=(dev "$5")
+    [[ -z $4 ]] || way=(via "$4" "${way[@]}")
+    KEY="route $(place "$1") $2 $3 $6" SAYS="$3 goes ${way[*]}$(where "$1")"
+    absent
+    while read -r line; do
+        [[ -n $line ]] || continue
+        metric=$(metric_of "$line" "$2")
+        ((metric == ($2 == 6 && $6 == 0 ? 1024 : $6))) || continue
+        ! goes_way "$1" "$2" "$3" "$metric" "${way[@]}" || { present && return; }
+        conflict "goes ${line#*"$3" }" && return
+    done <<<"$(at "$1" ip "-$2" -o -d route show exact "$3" 2>/dev/null)"
+}
+
+goes_way() { # host|sandbox FAMILY DESTINATION METRIC [via ADDRESS] dev LINK
+    local line
+    while read -r line; do
+        [[ -n $line && $(metric_of "$line" "$2") == "$4" ]] || continue
+        [[ $5 != via && " $line " == *' via '* ]] || return 0
+    done <<<"$(at "$1" ip "-$2" -o route show exact "$3" "${@:5}" 2>/dev/null)"
+    return 1
+}
+
+metric_of() { # LINE FAMILY
+    local pattern=' metric ([0-9]+)'
+    if [[ $1 =~ $pattern ]]; then
+        printf '%s' "${BASH_REMATCH[1]}"
+    else
+        printf '%s' "$(($2 == 6 ? 1024 : 0))"
+    fi
+}
+
+place() { # host|sandbox
+    if [[ $1 == host ]]; then echo host; else printf '%s' "$NETNS"; fi
+}
+
+where() { # host|sandbox
+    if [[ $1 == sandbox ]]; then printf ' in namespace %s' "$NETNS"; fi
+}
+
+# --- The steps: how each is looked up, done and undone
+
+STEPS=(1 2 3 4 5 6 7 8)
+# Who takes a step back: its endpoint's undo; a host step none but the rollback of the run itself, and a
+# sandbox step the undo of the sandbox's last endpoint.
+declare -A SCOPE=()
+declare -A UNDO=([1]=1) # the others go with one of these
+# These reach into the sandbox: its identity is checked first.
+declare -A TOUCHES=([4]=1 [5]=1 [6]=1 [7]=1 [8]=1)
+
+look() { # NUMBER
+    STATE='' FOUND='' LEFTOVER=''
+    step "$1" look
+}
+
+step() { # NUMBER look|make|undo
+    case "$1 $2" in
+        # 1: a virtual cable with two ends
+        '1 look') look_veth "$HOST_IF" ;;
+        '1 make') ip link add "$HOST_IF" type veth peer name "$PEER_IF" ;;
+        '1 undo') ip link del dev "$HOST_IF" ;;
+
+        # 2: plugs the host's end into the bridge
+        '2 look') look_port "$HOST_IF" "$BRIDGE" ;;
+        '2 make') brctl addif "$BRIDGE" "$HOST_IF" ;;
+
+        # 3: switches the host's end on
+        '3 look') look_up host "$HOST_IF" ;;
+        '3 make') ip link set "$HOST_IF" up ;;
+
+        # 4: puts the other end into the sandbox
+        '4 look') look_inside "$HOST_IF" "$PEER_IF" "$IFNAME" ;;
+        '4 make') ip link set "$PEER_IF" netns "$NETNS" ;;
+
+        # 5: the name that programs expect
+        '5 look') look_interface "$IFNAME" "$HOST_IF" ;;
+        '5 make') ip netns exec "$NETNS" ip link set dev "$PEER_IF" name "$IFNAME" ;;
+
+        # 6: switches the sandbox's end on
+        '6 look') look_up sandbox "$IFNAME" ;;
+        '6 make') ip netns exec "$NETNS" ip link set "$IFNAME" up ;;
+
+        # 7: the sandbox's address on the network
+        '7 look') look_address sandbox "$IFNAME" "$ADDRESS" 32 ;;
+        '7 make') ip netns exec "$NETNS" ip addr add "$ADDRESS" dev "$IFNAME" ;;
+
+        # 8: sends everything else to the gateway
+        '8 look') look_route sandbox 4 default "$GATEWAY" "$IFNAME" 0 ;;
+        '8 make') ip netns exec "$NETNS" ip route add default via "$GATEWAY" ;;
+        *) return 1 ;;
+    esac
+}
+
+# --- The notes: what this script made, for its undo and for nettool detach
+
+open_notes() {
+    local mode
+    [[ $NOTES == /* ]] || refuse "NETTOOL_RUN_DIR is no absolute path"
+    (umask 077 && mkdir -p -- "$NOTES") 2>/dev/null || refuse "the folder $NOTES cannot be made"
+    mode=$(stat -c %a -- "$NOTES") || refuse "the folder $NOTES cannot be looked at"
+    [[ -d $NOTES && ! -L $NOTES && -O $NOTES && $((8#$mode & 8#22)) == 0 ]] ||
+        refuse "the folder $NOTES belongs to another user, or others may write to it"
+}
+
+note() { # FILE LINE
+    (umask 077 && printf '%s\n' "$2" >>"$1") 2>/dev/null
+}
+
+noted() { # FILE LINE
+    local line
+    while read -r line; do
+        [[ $line != "$2" ]] || return 0
+    done 2>/dev/null <"$1"
+    return 1
+}
+
+catch_signals() {
+    trap 'SIGNAL=2' INT
+    trap 'SIGNAL=15' TERM
+    trap 'SIGNAL=1' HUP
+}
+
+check() {
+    local n status=0
+    for n in "${STEPS[@]}"; do
+        look "$n"
+        case $STATE in
+            present) report ok "$SAYS" ;;
+            conflict) report conflict "$SAYS: but it $FOUND" && status=7 ;;
+            *) report missing "$SAYS" && status=7 ;;
+        esac
+    done
+    exit "$status"
+}
+
+find_sandbox() {
+    if ! hold "/var/run/netns/$NETNS"; then
+        WHY+=("/var/run/netns/$NETNS leads to no network namespace")
+        stop 5 "cannot $TITLE: there is no such sandbox" unchanged
+    fi
+    NS_ID=$(namespace_of "/proc/$$/fd/$NS_FD")
+    [[ $NS_ID != "$(namespace_of /proc/self/ns/net)" ]] ||
+        refuse "the sandbox has no network namespace of its own: it is in this one, $NS_ID"
+    TRY=()
+}
+
+same_sandbox() { # a pid can be given to another process, and a name to another namespace
+    [[ $(namespace_of "/var/run/netns/$NETNS") == "$NS_ID" ]] && name_is_ours
+}
+
+# --- Apply and undo
+
+check_host() { # everything that would fail half-way
+    local n todo=0
+    link_of host "$BRIDGE" || refuse "there is no bridge $BRIDGE on this host"
+    [[ $LINK == *'"info_kind":"bridge"'* ]] || refuse "$BRIDGE is no bridge"
+    for n in "${STEPS[@]}"; do
+        look "$n"
+        [[ $STATE != conflict ]] || WHY+=("wanted: $SAYS" "but it $FOUND")
+        [[ $STATE == present ]] || todo=$((todo + 1))
+    done
+    ((${#WHY[@]} == 0)) || stop 4 "cannot $TITLE" unchanged
+    ((todo)) || { printf 'nothing to do: %s\n' "$(clean "$TITLE")" && exit 0; }
+    check_names
+    check_address "$ADDRESS" 32
+}
+
+check_names() { # a cable that is not there yet must find its names free
+    if ! link_of host "$HOST_IF"; then
+        ! link_of sandbox "$IFNAME" || refuse "the sandbox has an interface $IFNAME already"
+        ! link_of host "$PEER_IF" || refuse "the host has an interface $PEER_IF already"
+    fi
+}
+
+check_address() { # CIDR WIDTH: nobody else here has the address
+    local words
+    read -r -a words <<<"$(ip -o addr show to "${1%/*}/$2" 2>/dev/null)"
+    [[ -z ${words[1]-} ]] || refuse "address ${1%/*} is in use: the host's ${words[1]} has it"
+    read -r -a words <<<"$(inside ip -o addr show to "${1%/*}/$2" 2>/dev/null)"
+    [[ -z ${words[1]-} || ${words[1]} == "$IFNAME" ]] ||
+        refuse "address ${1%/*} is in use: the sandbox's ${words[1]} has it"
+}
+
+apply() {
+    local n
+    check_host
+    open_notes
+    read_notes
+    catch_signals
+    for n in "${STEPS[@]}"; do
+        look "$n"
+        [[ $STATE == present ]] || carry_out "$n"
+    done
+    ((SIGNAL == 0)) || roll_back "ended by signal $SIGNAL"
+    trap - INT TERM HUP
+    printf 'done: %s (%d commands, verified)\n' "$(clean "$TITLE")" "${#RAN[@]}"
+}
+
+carry_out() { # NUMBER
+    local said
+    ((SIGNAL == 0)) || roll_back "ended by signal $SIGNAL"
+    [[ $STATE == absent ]] || roll_back "wanted: $SAYS, but it $FOUND"
+    [[ -z ${TOUCHES[$1]-} ]] || same_sandbox ||
+        roll_back "this is no longer the sandbox that was there at the start, $NS_ID"
+    keep "$KEY" || roll_back "the notes in $NOTES cannot be written"
+    RAN=("$1" ${RAN[@]+"${RAN[@]}"})
+    said=$(step "$1" make 2>&1) || roll_back "step $1 failed: ${said:-no message}"
+    look "$1"
+    [[ $STATE == present ]] || roll_back "step $1 did not do what it should: $SAYS"
+}
+
+keep() { # LINE...: note what is about to be made
+    local line
+    for line in "sandbox $NS_ID $NETNS -" "$@"; do
+        [[ -z $line ]] || noted "$TRACE" "$line" || note "$TRACE" "$line" || return
+    done
+}
+
+roll_back() { # REASON: take back what this run made, last first
+    local n status=1
+    trap '' INT TERM HUP
+    WHY+=("$1")
+    ((SIGNAL == 0)) || status=$((128 + SIGNAL))
+    ((${#RAN[@]})) || stop "$((SIGNAL ? status : 4))" "cannot $TITLE" unchanged
+    for n in "${RAN[@]}"; do
+        take_back "$n"
+    done
+    for n in "${RAN[@]}"; do
+        look "$n"
+        # The folder may hold somebody else's names by now, and a MAC that is kept does no harm.
+        [[ $STATE != present || ${SCOPE[$n]-} == host ]] || { status=8 && WHY+=("left: $SAYS"); }
+    done
+    ((status != 8)) || stop 8 "cannot $TITLE" 'NOT as before: what is above could not be taken back'
+    restore_notes
+    stop "$status" "cannot $TITLE" 'as before: what ran was taken back'
+}
+
+take_back() { # NUMBER: undo a step, where it has an undo and there is something to undo
+    local said
+    [[ -n ${UNDO[$1]-} ]] || return
+    look "$1"
+    [[ $STATE == present || -n $LEFTOVER ]] || return
+    [[ -z ${TOUCHES[$1]-} ]] || name_is_ours || { WHY+=("$NETNS leads elsewhere by now") && return; }
+    said=$(step "$1" undo 2>&1) || WHY+=("the undo of step $1 failed: ${said:-no message}")
+    DONE=$((DONE + 1))
+}
+
+undo() {
+    local at n handed=''
+    [[ -d $NOTES ]] && open_notes
+    recall || { printf 'nothing to undo: %s\n' "$(clean "$TITLE")" && exit 0; }
+    trap '' INT TERM HUP
+    for ((at = ${#STEPS[@]} - 1; at >= 0; at--)); do
+        n=${STEPS[at]}
+        look "$n"
+        if [[ ${SCOPE[$n]-} == host ]] || ! noted "$TRACE" "$KEY"; then continue; fi
+        if [[ ${SCOPE[$n]-} == sandbox ]] && other_endpoint; then
+            note "$NOTES/$OTHER.made" "$KEY"
+            handed=$n
+        else
+            take_back "$n"
+        fi
+    done
+    for n in "${STEPS[@]}"; do
+        look "$n"
+        [[ $STATE != present || $n == "$handed" || ${SCOPE[$n]-} == host ]] || ! noted "$TRACE" "$KEY" ||
+            WHY+=("left: $SAYS")
+    done
+    ((${#WHY[@]} == 0)) || stop 8 "cannot undo: $TITLE" 'NOT as before: what is above could not be taken back'
+    rm -f -- "$TRACE"
+    printf 'undone: %s (%d commands)\n' "$(clean "$TITLE")" "$DONE"
+}
+
+recall() { # which sandbox it was, from the notes: it may be gone by now
+    local line path
+    line=$(noted_sandbox) && read -r _ NS_ID NETNS _ <<<"$line" || return
+    for path in "/var/run/netns/$NETNS" "/var/run/netns/$NETNS"; do
+        [[ $(namespace_of "$path") != "$NS_ID" ]] || { hold "$path" && return; }
+    done
+    return 0
+}
+
+noted_sandbox() {
+    local line
+    while read -r line; do
+        [[ $line != 'sandbox '* ]] || { printf '%s' "$line" && return; }
+    done 2>/dev/null <"$TRACE"
+    return 1
+}
+
+other_endpoint() { # whether the sandbox has another endpoint of nettool's; OTHER is its host end
+    local name id
+    id=$(sandbox_number)
+    [[ -n $id ]] || return
+    while read -r _ name _; do
+        OTHER=${name%%@*}
+        [[ $OTHER =~ ^nt[0-9a-f]{10}$ && $OTHER != "$HOST_IF" ]] || continue
+        ! link_of host "$OTHER" || [[ $(number link_netnsid) != "$id" ]] || return 0
+    done <<<"$(ip -o link show type veth 2>/dev/null)"
+    return 1
+}
+
+read_notes() { # what was there before this run; what another sandbox has left behind is cleared away
+    local line
+    line=$(noted_sandbox)
+    [[ -z $line || $line == "sandbox $NS_ID "* ]] || { (undo) >/dev/null || exit; }
+    [[ ! -f $TRACE ]] || BEFORE=$(<"$TRACE")
+}
+
+restore_notes() {
+    rm -f -- "$TRACE"
+    [[ -z $BEFORE ]] || note "$TRACE" "$BEFORE"
+}
+
+main() {
+    (($# <= 1)) || mistaken
+    check_values
+    TITLE="attach netns:$NETNS to $BRIDGE as $IFNAME"
+    TRACE="$NOTES/$HOST_IF.made" BEFORE='' OTHER='' DONE=0
+    trap '' PIPE
+    case ${1-apply} in
+        apply) check_tools && find_sandbox && apply ;;
+        check) check_tools && find_sandbox && check ;;
+        undo) check_tools && undo ;;
+        -h | --help) usage ;;
+        *) mistaken ;;
+    esac
+}
+
+main "$@"
+exit 0

@@ -1,0 +1,167 @@
+"""Ansible plays: valid YAML, the plan's commands as argv lists, and nothing from elsewhere a template."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import yaml
+from export_plans import PLANS, check_golden, made_plan, path_facts
+from hosts import Host
+from plan_kinds import OTHER_UPLINK, Kind, furnish
+from shims import Rule, Shims
+from snapshot import difference
+
+from nettool.errors import Refused
+from nettool.renderers import ansible
+from nettool.request import Attach, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOSTILE: Final = (
+    "{{ lookup('pipe', 'touch /x') }}", "{% raw %}", "{#", "'", '"', "\\", "a: b", "# x", "\n- x", "\x07",
+    "\x85", "\u2028", "\U0001f600", "!unsafe", "- x",
+)  # fmt: skip
+
+
+class Unsafe(str):
+    """What !unsafe marks: Ansible takes it as it is."""
+
+    __slots__ = ()
+
+
+class Loader(yaml.SafeLoader):
+    """YAML as Ansible reads it."""
+
+
+Loader.add_constructor("!unsafe", lambda _, node: Unsafe(node.value))
+
+
+def _load(text: str) -> dict[str, Any]:
+    (play,) = yaml.load(text, Loader)  # noqa: S506 - a SafeLoader with one more tag
+    found: dict[str, Any] = play
+    return found
+
+
+def _tasks(play: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for task in play["tasks"]:
+        yield task
+        for part in ("block", "rescue"):
+            yield from task.get(part, ())
+
+
+def _filled(word: Any, values: dict[str, Any]) -> str:
+    if isinstance(word, Unsafe):
+        return str(word)
+
+    def value(match: re.Match[str]) -> str:
+        text = _filled(values[match[1]], values)
+        return text.replace(".", "/") if match[2] else text
+
+    return re.sub(r"\{\{ (\w+)( \| replace\('\.', '/'\))? \}\}", value, word)
+
+
+def _argv(play: dict[str, Any], task: dict[str, Any]) -> tuple[str, ...]:
+    values = {"nettool_pid": "1310", "nettool_netns": "1310", **play["vars"]}
+    return tuple(_filled(word, values) for word in task["ansible.builtin.command"]["argv"])
+
+
+def _steps(play: dict[str, Any]) -> list[tuple[str, ...]]:
+    (block,) = (task["block"] for task in play["tasks"] if "block" in task)
+    return [_argv(play, t) for t in block if str(t.get("register", "")).startswith("nettool_step_")]
+
+
+@pytest.mark.parametrize("name", ["pid-classic", "container", "detach"])
+def test_golden(name: str) -> None:
+    check_golden(f"{name}.yml", ansible.render(*PLANS[name]))
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_commands_are_the_plans(name: str) -> None:
+    planned, facts = PLANS[name]
+    play = _load(ansible.render(planned, facts))
+    assert _steps(play) == [step.do.words() for step in planned.steps]
+    for task in _tasks(play):
+        modules = {key for key in task if key.startswith("ansible.")}
+        assert not {module for module in modules if "shell" in module or "raw" in module}
+        command = task.get("ansible.builtin.command")
+        assert command is None or list(command) == ["argv"]
+
+
+def test_undo_is_last_first() -> None:
+    planned, facts = PLANS["replaced"]
+    play = _load(ansible.render(planned, facts))
+    (rescue,) = (task["rescue"] for task in play["tasks"] if "rescue" in task)
+    undone = [_argv(play, task) for task in rescue if "ansible.builtin.command" in task]
+    undos = [step.undo.words() for step in reversed(planned.steps) if hasattr(step.undo, "words")]
+    assert undone == undos
+    assert "ansible.builtin.fail" in rescue[-1]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_no_template(text: str) -> None:
+    path = f"/{text}"
+    request = Attach(Target("path", path), ("172.17.0.10/16",), dialect="classic")
+    planned, facts = made_plan(request, path_facts(path))
+    shown = ansible.render(planned, facts)
+    assert all(line.isprintable() for line in shown.splitlines())
+    play = _load(shown)
+    assert play["vars"]["nettool_netns_path"] == path
+    assert isinstance(play["vars"]["nettool_netns_path"], Unsafe) or "{" not in path
+    assert _steps(play) == [step.do.words() for step in planned.steps]
+
+
+def test_what_is_no_utf8_is_refused() -> None:
+    with pytest.raises(Refused, match="no UTF-8"):
+        ansible.scalar("/\udcff")
+
+
+@pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
+@pytest.mark.parametrize("name", ["replaced", "container", "detach"])
+def test_ansible_reads_it(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "play.yml"
+    file.write_text(ansible.render(*PLANS[name]))
+    argv = ["ansible-playbook", "-i", "localhost,", "--syntax-check", str(file)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(
+    "NETTOOL_TEST_ALL" not in os.environ, reason="a run takes ten seconds: NETTOOL_TEST_ALL=1"
+)
+@pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
+@pytest.mark.parametrize("dialect", ["classic", "modern"])
+def test_run_for_real(tmp_path: Path, dialect: str) -> None:
+    kind = Kind("x", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK)
+    with Host() as host:
+        scene = furnish(host, kind)
+        file, shims = tmp_path / "attach.yml", Shims(tmp_path / "shims")
+        assert host.nettool(*scene.attach(dialect), "--export", str(file)).returncode == 0
+        text = file.read_text()
+        file.write_text(text.replace("PATH: ", f"PATH: {shims.folder}:"))
+        before = scene.snapshot()
+        planned = [step for step in _steps(_load(text)) if "default" in step]
+        shims.set(Rule(planned[-1], "exit 2"))
+        assert _play(host, file) == 2
+        assert difference(before, scene.snapshot()) == ""
+        shims.set()
+        assert _play(host, file) == 0
+        assert "nothing to do" in host.nettool(*scene.attach(dialect)).stdout
+        assert _play(host, file, changed=0) == 0
+        assert host.nettool(*scene.detach(dialect)).returncode == 0
+        assert difference(before, scene.snapshot()) == ""
+
+
+def _play(host: Host, file: Path, changed: int | None = None) -> int:
+    argv = ("ansible-playbook", "-i", "localhost,", "-c", "local", "-e",
+            "ansible_python_interpreter=/usr/bin/python3", str(file))  # fmt: skip
+    done = host.run(*argv, timeout=120)
+    if changed is not None:
+        assert f"changed={changed} " in done.stdout
+    return done.returncode

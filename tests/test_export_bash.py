@@ -1,0 +1,560 @@
+"""Exported scripts, run for real: they do what apply does, once, and take back what they made."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from export_plans import PLANS, check_golden, made_plan, path_facts
+from hosts import Host
+from plan_kinds import DIALECTS, KINDS, OTHER_UPLINK, Kind, Scene, furnish
+from real import PAGE
+from shims import Rule, Shims, commands_in, joined
+from snapshot import difference, search_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from real import Docker
+
+from nettool.renderers import bash
+from nettool.request import Attach, Target
+from nettool.value import replace
+
+NOTES: Final = "/run/nettool/endpoints"
+HOSTILE: Final = (
+    "$(touch {c})", "`touch {c}`", "';touch {c};'", '";touch {c};"', "a\ntouch {c}\n", "-rf", "\x1b]0;x\x07",
+    "{{{{ 7 }}}}", "'", "\\", "#", "a b", "\u202e", "%s", "${{IFS}}",
+)  # fmt: skip
+QUICK: Final = (
+    "both families", "further routes", "MAC and MTU on a bridge of jumbo frames", "a name with a dot",
+    "a bridge with an odd name", "default route replaced", "IPv6 default route replaced",
+    "a second endpoint takes the default route", "no folder of names",
+)  # fmt: skip
+"""The kinds of plan that every run of the tests takes; NETTOOL_TEST_ALL takes all, in both dialects."""
+ALL: Final = "NETTOOL_TEST_ALL" in os.environ
+CASES: Final = [
+    pytest.param(kind, dialect, id=f"{kind.name}-{dialect}")
+    for number, kind in enumerate(kind for kind in KINDS if ALL or kind.name in QUICK)
+    for dialect in (DIALECTS if ALL else (DIALECTS[number % 2],))
+]
+PLAIN: Final = Kind("plain", "--ip 172.17.0.10/16 --ip fd00::10/64 --route 10.1.0.0/16")
+REPLACED: Final = Kind(
+    "replaced", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK, alters="default"
+)
+
+
+class Script:
+    """A script for a scene, and what came of its runs."""
+
+    def __init__(self, scene: Scene, path: Path, *argv: str, shims: Shims | None = None) -> None:
+        self.scene, self.path, self.shims = scene, path, shims
+        done = scene.host.nettool(*argv, "--export", str(path))
+        assert done.returncode == 0, done.stderr
+
+    def run(self, *action: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        env = self.shims.env if self.shims else None
+        # Under a job in the background, SIGINT would be ignored, and could not be caught.
+        argv = ("env", "--default-signal", "bash", str(self.path), *action)
+        done = self.scene.host.run(*argv, env=env)
+        assert done.returncode == status, f"{action}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def edit(self, **values: str) -> None:
+        text = self.path.read_text()
+        for name, value in values.items():
+            text, count = re.subn(rf"(?m)^{name}=.*$", lambda _, n=name, v=value: f"{n}={v}", text)
+            assert count == 1, name
+        self.path.write_text(text)
+
+
+def changes(shims: Shims) -> list[tuple[str, ...]]:
+    """Return the calls that change the host's network: neither reading nor the script's own notes."""
+    return [call for call in shims.calls if not _reads(call) and not any(NOTES in word for word in call)]
+
+
+def _reads(call: tuple[str, ...]) -> bool:
+    return call[0] in ("cat", "nsenter") or (call[0] == "ip" and bool({"-o", "-json"} & set(call)))
+
+
+def _without_chance(parts: dict[str, str]) -> dict[str, list[str]]:
+    """Put one name for all MACs that the kernel drew, and for the addresses that it makes of them."""
+    text = json.dumps(parts)
+    for mac in set(re.findall(r"\b[0-9a-f][26ae](?::[0-9a-f]{2}){5}\b", text)):
+        low = [int(byte, 16) for byte in mac.split(":")]
+        eui = bytes([low[0] ^ 2, *low[1:3], 0xFF, 0xFE, *low[3:]])
+        link_local = str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + eui))
+        # A bridge's id leaves leading zeros out.
+        for word in (link_local, mac, ":".join(f"{byte:x}" for byte in low)):
+            text = text if mac.startswith("02:42:") else text.replace(word, "CHANCE")
+    return {part: sorted(lines.splitlines()) for part, lines in json.loads(text).items()}
+
+
+@pytest.mark.parametrize(("kind", "dialect"), CASES)
+def test_script_does_what_apply_does(kind: Kind, dialect: str, tmp_path: Path) -> None:
+    with Host() as host:
+        scene = furnish(host, kind, dialect)
+        before, shims = scene.snapshot(), Shims(tmp_path / "shims")
+        script = Script(scene, tmp_path / "attach.sh", *scene.attach(dialect), shims=shims)
+        _check_runs(script, commands_in(host.nettool(*scene.attach(dialect), "--dry-run").stdout))
+        made = scene.snapshot()
+        assert "undone: attach " in script.run("undo").stdout
+        _check_before(before, scene)
+        assert "nothing to undo" in script.run("undo").stdout
+        assert host.nettool(*scene.attach(dialect)).returncode == 0
+        assert _without_chance(made) == _without_chance(scene.snapshot())
+        assert host.nettool(*scene.detach(dialect)).returncode == 0
+        script.run()
+        done = host.nettool(*scene.detach(dialect))
+        assert done.returncode == 0, done.stderr
+        if "--host-ifname" in kind.request:
+            # Without the mark in its name, detach does not know the endpoint for one of nettool's.
+            script.run("undo")
+        _check_before(before, scene)
+
+
+def _check_before(before: dict[str, str], scene: Scene) -> None:
+    after = scene.snapshot()
+    if "no folder" in before["host: netns"]:
+        # Only the rollback of its own run takes the folder of names away.
+        assert after.pop("host: netns") == ""
+    if scene.kind.alters == '"docker0"':
+        # A bridge that has been given the MAC that it had keeps it without a port, too.
+        before, after = {**before, "host: link": ""}, {**after, "host: link": ""}
+    # The kernel adds the route of all groups when a bridge has a port for the first time.
+    groups = re.compile(r'.*"dst": "ff00::/8".*\n?')
+    before, after = (
+        {part: groups.sub("", text).strip() for part, text in parts.items()} for parts in (before, after)
+    )
+    assert difference({part: before[part] for part in after}, after) == ""
+
+
+def _check_runs(script: Script, planned: list[tuple[str, ...]]) -> None:
+    shims = script.shims
+    assert shims is not None
+    assert script.run("check", status=7).stdout.count("missing") == len(planned)
+    assert changes(shims) == []
+    assert "verified" in script.run().stdout
+    assert joined(changes(shims)) == joined(planned)
+    shims.set()
+    assert "nothing to do" in script.run("apply").stdout
+    assert "missing" not in script.run("check").stdout
+    assert changes(shims) == []
+
+
+# --- what fails is taken back
+
+
+@pytest.fixture
+def plain(host: Host, tmp_path: Path) -> Script:
+    scene = furnish(host, PLAIN)
+    return Script(scene, tmp_path / "attach.sh", *scene.attach("classic"), shims=Shims(tmp_path / "shims"))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_failure_at_any_step_leaves_all_as_before(host: Host, tmp_path: Path, dialect: str) -> None:
+    scene = furnish(host, REPLACED)
+    host.check("rmdir", "/run/netns") if dialect == "classic" else None
+    shims = Shims(tmp_path / "shims")
+    script = Script(scene, tmp_path / "attach.sh", *scene.attach(dialect), shims=shims)
+    before = scene.snapshot()
+    steps = json.loads(host.nettool(*scene.attach(dialect), "--dry-run", "-o", "json").stdout)["steps"]
+    for number, step in enumerate(steps):
+        shims.set(Rule(tuple(step["command"]), "echo broken >&2; exit 2"))
+        told = script.run(status=1).stderr
+        assert ": broken" in told
+        assert "host:  as before: what ran was taken back" in told
+        undone = [tuple(each["undo"]) for each in reversed(steps[:number]) if each["undo"]]
+        assert changes(shims)[number + 1 :] == undone
+        assert difference(before, scene.snapshot()) == ""
+        assert host.run("ls", NOTES).stdout == ""
+
+
+def test_a_command_that_does_nothing_is_noticed(plain: Script) -> None:
+    before = plain.scene.snapshot()
+    command = commands_in(plain.scene.host.nettool(*plain.scene.attach("classic"), "--dry-run").stdout)[-1]
+    plain.shims.set(Rule(command, "exit 0"))
+    assert "did not do what it should: 10.1.0.0/16 goes via" in plain.run(status=1).stderr
+    _check_before(before, plain.scene)
+
+
+def test_what_cannot_be_taken_back_is_said(plain: Script) -> None:
+    end = _value(plain, "HOST_IF")
+    plain.shims.set(
+        Rule(("brctl", "addif", "docker0", end), "exit 1"), Rule(("ip", "link", "del", "dev", end), "exit 1")
+    )
+    told = plain.run(status=8).stderr
+    assert f"left: {end} is a veth on the host" in told
+    assert "host:  NOT as before" in told
+    plain.shims.set()
+    assert "undone" in plain.run("undo").stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_takes_all_back(plain: Script, number: signal.Signals) -> None:
+    before = plain.scene.snapshot()
+    end = _value(plain, "HOST_IF")
+    # The script is the parent of the shell that it starts the command in.
+    then = f"kill -{number.value} $(ps -o ppid= $nettool); sleep 0.1"
+    plain.shims.set(Rule(("brctl", "addif", "docker0", end), then))
+    assert f"ended by signal {number.value}" in plain.run(status=128 + number).stderr
+    _check_before(before, plain.scene)
+
+
+def test_killed_in_the_middle_and_undone(plain: Script) -> None:
+    before = plain.scene.snapshot()
+    end = _value(plain, "HOST_IF")
+    plain.shims.set(Rule(("brctl", "addif", "docker0", end), "kill -9 $(ps -o ppid= $nettool); sleep 0.1"))
+    plain.run(status=-signal.SIGKILL)
+    plain.shims.set()
+    assert "missing" in plain.run("check", status=7).stdout
+    plain.run("undo")
+    _check_before(before, plain.scene)
+    plain.run()
+    plain.run("undo")
+    _check_before(before, plain.scene)
+
+
+# --- what is refused before anything runs
+
+
+def test_another_process_with_the_pid_is_refused(plain: Script) -> None:
+    scene, start = plain.scene, _value(plain, "EXPECT_STARTTIME")
+    plain.edit(EXPECT_STARTTIME=str(int(start) + 1))
+    assert "is another one than" in plain.run(status=4).stderr
+    plain.edit(EXPECT_STARTTIME=start, PID=str(scene.host.container()))
+    told = plain.run(status=4).stderr
+    assert "this script was made for net:[" in told
+    assert "host:  unchanged" in told
+    plain.edit(PID=str(scene.host.pid))
+    assert "no network namespace of its own" in plain.run(status=4).stderr
+    scene.host.kill(scene.pid)
+    plain.edit(PID=str(scene.pid))
+    assert "leads to no network namespace" in plain.run(status=5).stderr
+    assert changes(plain.shims) == []
+
+
+def test_a_sandbox_that_is_replaced_on_the_way(plain: Script) -> None:
+    host, pid, end = plain.scene.host, plain.scene.pid, _value(plain, "HOST_IF")
+    before, other = plain.scene.snapshot(), host.container()
+    untouched = host.snapshot(other)
+    move = f"rm /run/netns/{pid}; ln -s /proc/{other}/ns/net /run/netns/{pid}"
+    plain.shims.set(Rule(("brctl", "addif", "docker0", end), move))
+    assert "no longer the sandbox" in plain.run(status=1).stderr
+    host.check("rm", f"/run/netns/{pid}")
+    _check_before(before, plain.scene)
+    assert difference(untouched, host.snapshot(other)) == ""
+
+
+def test_a_sandbox_that_dies_on_the_way(plain: Script) -> None:
+    host, pid, end = plain.scene.host, plain.scene.pid, _value(plain, "HOST_IF")
+    before = host.snapshot()
+    plain.shims.set(Rule(("brctl", "addif", "docker0", end), f"kill -9 {pid}; sleep 0.1"))
+    assert "no longer the sandbox" in plain.run(status=1).stderr
+    assert difference(before, host.snapshot()) == ""
+
+
+OBSTACLES: Final = [
+    ("ip link del dev docker0", "there is no bridge docker0"),
+    ("ip address add 172.17.0.10/32 dev lo", "address 172.17.0.10 is in use: the host's lo has it"),
+    ("ip -n {pid} address add fd00::10/128 dev lo", "address fd00::10 is in use: the sandbox's lo has it"),
+    ("ip link add name {end}p type veth peer name x0", "the host has an interface {end}p already"),
+    ("ip link add name {end} type bridge", "but it is another kind of interface"),
+    ("ip -n {pid} link add name eth0 type bridge", "but it is another interface"),
+    ("rm /run/netns/{pid}; ip netns add {pid}", "but it is another namespace"),
+    ("rm /run/netns/{pid}; ln -s /proc/4194303/ns/net /run/netns/{pid}", "but it leads to no namespace"),
+    ("mkdir -p {notes}; chmod 0777 {notes}", "others may write to it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "said"), OBSTACLES)
+def test_what_is_in_the_way_is_found_before_the_first_step(plain: Script, command: str, said: str) -> None:
+    scene = plain.scene
+    host, pid, end = scene.host, scene.pid, _value(plain, "HOST_IF")
+    host.check("ln", "-s", f"/proc/{pid}/ns/net", f"/run/netns/{pid}")
+    for part in command.format(pid=pid, end=end, notes=NOTES).split("; "):
+        host.check(*part.split())
+    before = scene.snapshot()
+    told = plain.run(status=4).stderr
+    assert said.format(end=end) in told
+    assert "host:  unchanged" in told
+    assert changes(plain.shims) == []
+    assert difference(before, scene.snapshot()) == ""
+
+
+def test_a_default_route_that_is_neither_the_old_nor_the_new_stays(host: Host, tmp_path: Path) -> None:
+    scene = furnish(host, REPLACED)
+    script = Script(scene, tmp_path / "attach.sh", *scene.attach("modern"))
+    host.inside(scene.pid, "ip", "route", "replace", "default", "via", "192.168.7.9", "dev", "up0")
+    before = scene.snapshot()
+    assert "but it goes via 192.168.7.9 dev up0" in script.run(status=4).stderr
+    host.inside(scene.pid, "ip", "route", "del", "default")
+    script.run()
+    script.run("undo")
+    assert "default" not in host.inside(scene.pid, "ip", "route")
+    host.inside(scene.pid, "ip", "route", "add", "default", "via", "192.168.7.9", "dev", "up0")
+    _check_before(before, scene)
+
+
+# --- whose the things are
+
+
+def test_what_was_there_before_is_not_undone(plain: Script) -> None:
+    scene, end = plain.scene, _value(plain, "HOST_IF")
+    scene.host.check("ln", "-s", f"/proc/{scene.pid}/ns/net", f"/run/netns/{scene.pid}")
+    before = scene.snapshot()
+    plain.run()
+    plain.run("undo")
+    _check_before(before, scene)
+    plain.scene.host.check("ip", "link", "add", "name", end, "type", "veth", "peer", "name", f"{end}p")
+    before = scene.snapshot()
+    plain.shims.set(Rule(("brctl", "addif", "docker0", end), "exit 1"))
+    assert "as before" in plain.run(status=1).stderr
+    assert difference(before, scene.snapshot()) == ""
+    plain.run("undo")
+    assert difference(before, scene.snapshot()) == ""
+
+
+def test_the_name_goes_with_the_last_endpoint(host: Host, tmp_path: Path) -> None:
+    kind = Kind("two", "--ip 172.17.0.10/16")
+    scene = furnish(host, kind)
+    before = scene.snapshot()
+    first = Script(scene, tmp_path / "1.sh", *scene.attach("classic"))
+    first.run()
+    host.add_bridge("br9", "10.9.0.1/24")
+    second = Script(
+        scene, tmp_path / "2.sh", "attach", *scene.target, "--ip", "10.9.0.10/24", "--bridge", "br9"
+    )
+    second.run()
+    first.run("undo")
+    assert host.run("test", "-e", f"/run/netns/{scene.pid}").returncode == 0
+    second.run("undo")
+    assert host.run("test", "-e", f"/run/netns/{scene.pid}").returncode == 1
+    host.check("ip", "link", "del", "dev", "br9")
+    _check_before(before, scene)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_undo_clears_away_what_a_dead_sandbox_left(host: Host, tmp_path: Path, dialect: str) -> None:
+    scene = furnish(host, PLAIN)
+    script = Script(scene, tmp_path / "attach.sh", *scene.attach(dialect))
+    script.run()
+    host.kill(scene.pid)
+    script.run("undo")
+    assert host.check("ls", "/run/netns") == ""
+    assert script.scene.host.run("ip", "link", "show", "dev", _value(script, "HOST_IF")).returncode == 1
+
+
+# --- a container, by its name
+
+
+def _fake_docker(folder: Path, pid: int) -> None:
+    docker = folder / "docker"
+    docker.write_text(
+        f'#!/bin/sh\n[ "$*" = "inspect --type container --format {{{{.State.Pid}}}} web" ] && echo {pid}\n'
+    )
+    docker.chmod(0o755)
+
+
+def test_a_container_is_looked_up_when_the_script_runs(host: Host, tmp_path: Path) -> None:
+    host.add_bridge("docker0", "172.17.0.1/16", "fd00::1/64")
+    shims = Shims(tmp_path / "shims")
+    path, pid = tmp_path / "attach.sh", host.container()
+    path.write_text(bash.render(*PLANS["container"]))
+    scene = Scene(host, PLAIN, pid, ("--pid", str(pid)), f"/proc/{pid}/ns/net")
+    script = Script.__new__(Script)
+    script.scene, script.path, script.shims = scene, path, shims
+    before = scene.snapshot()
+    _fake_docker(tmp_path / "shims", pid)
+    script.run()
+    assert f"ln -s /proc/{pid}/ns/net /var/run/netns/{pid}" in joined(changes(shims))
+    assert "nothing to do" in script.run().stdout
+    again = host.container()
+    host.kill(pid)
+    _fake_docker(tmp_path / "shims", again)
+    script.run()
+    assert host.check("ls", "/run/netns").split() == [str(again)]
+    assert "172.17.0.10/16" in host.inside(again, "ip", "address")
+    _fake_docker(tmp_path / "shims", 0)
+    assert "there is no container web" in script.run(status=5).stderr
+    script.run("undo")
+    assert host.check("ls", "/run/netns").split() == []
+    assert before["host: link"] == scene.host.snapshot()["host: link"]
+
+
+def test_a_real_container(docker: Docker, tmp_path: Path) -> None:
+    pid, path = docker.run_none("exported"), tmp_path / "attach.sh"
+    words = ("--container", "docker:exported", "--ip", "172.17.0.77/16", "--export", str(path))
+    assert docker.nettool("attach", *words).returncode == 0
+    docker.check("bash", str(path))
+    assert docker.check("curl", "-sm", "5", "http://172.17.0.77/") == PAGE
+    docker.check("bash", str(path), "undo")
+    # The first port of all has given docker0 its link-local address.
+    before = docker.snapshot(pid)
+    docker.check("bash", str(path))
+    docker.check("bash", str(path), "undo")
+    assert difference(before, docker.snapshot(pid)) == ""
+    docker.rm("exported")
+    assert "there is no container exported" in docker.run("bash", str(path)).stderr
+
+
+# --- what it needs
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_bash_iproute2_and_coreutils_are_all_it_needs(host: Host, tmp_path: Path, dialect: str) -> None:
+    scene, folder = furnish(host, PLAIN), tmp_path / "bin"
+    script = Script(scene, tmp_path / "attach.sh", *scene.attach(dialect))
+    folder.mkdir()
+    for tool in ("bash", "stat", "readlink", "mkdir", "rm", "rmdir", "ln", "ip", "brctl"):
+        place = shutil.which(tool, path=search_path())
+        (folder / tool).symlink_to(place or tool)
+    before = scene.snapshot()
+    for action, said in (
+        ("apply", "verified"),
+        ("apply", "nothing to do"),
+        ("check", "ok"),
+        ("undo", "undone"),
+    ):
+        assert said in host.check("env", f"PATH={folder}", "bash", str(script.path), action)
+    _check_before(before, scene)
+
+
+# --- detach as a script
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_detach_script(host: Host, tmp_path: Path, dialect: str) -> None:
+    scene = furnish(host, REPLACED)
+    shims = Shims(tmp_path / "shims")
+    before = scene.snapshot()
+    assert host.nettool(*scene.attach(dialect)).returncode == 0
+    attached = scene.snapshot()
+    script = Script(scene, tmp_path / "detach.sh", *scene.detach(dialect), shims=shims)
+    planned = commands_in(host.nettool(*scene.detach(dialect), "--dry-run").stdout)
+    _check_runs(script, planned)
+    _check_before(before, scene)
+    assert "undone" in script.run("undo").stdout
+    assert difference(attached, scene.snapshot()) == ""
+    assert "nothing to undo" in script.run("undo").stdout
+    for command in planned:
+        shims.set(Rule(command, "exit 2"))
+        assert "as before" in script.run(status=1).stderr
+        assert difference(attached, scene.snapshot()) == ""
+    assert host.nettool(*scene.detach(dialect)).returncode == 0
+    _check_before(before, scene)
+
+
+def test_detach_script_of_a_dead_sandbox(host: Host, tmp_path: Path) -> None:
+    scene = furnish(host, PLAIN)
+    assert host.nettool(*scene.attach("classic")).returncode == 0
+    script = Script(scene, tmp_path / "detach.sh", *scene.detach("classic"))
+    host.kill(scene.pid)
+    script.run()
+    assert host.check("ls", "/run/netns") == ""
+    assert "nothing to undo" in script.run("undo").stdout
+
+
+# --- the text of the scripts
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_golden(name: str) -> None:
+    check_golden(f"{name}.sh", bash.render(*PLANS[name]))
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_unedited_the_words_are_the_plans(name: str) -> None:
+    planned, facts = PLANS[name]
+    text = bash.render(planned, facts)
+    top = text[text.index("# --- Variables") : text.index("# --- Nothing")]
+    pid = 'PID=1310\n: "${NETNS:=$PID}"\n'
+    steps = re.findall(r"'\d+ make'\) (.*) ;;", text)
+    shown = "".join(f"printf '%s\\037' {step}; echo\n" for step in steps)
+    done = subprocess.run(["bash", "-c", top + pid + shown], capture_output=True, text=True, check=True)
+    words = [tuple(line.split("\037")[:-1]) for line in done.stdout.splitlines()]
+    assert words == [step.do.words() for step in (*planned.steps, *planned.restores)]
+
+
+def of_runtime(runtime: str) -> str:
+    planned, facts = PLANS["container"]
+    (change,) = planned.changes
+    sandbox = replace(change.endpoint.sandbox, target=f"{runtime}:web", runtime=runtime)
+    change = replace(change, endpoint=replace(change.endpoint, sandbox=sandbox))
+    return bash.render(replace(planned, changes=(change,)), facts)
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize(
+    "name",
+    [*PLANS, "podman", "containerd", "crio", "lxc"] if ALL else ["replaced", "detach", "containerd", "crio"],
+)
+def test_shellcheck_finds_nothing(name: str) -> None:
+    script = bash.render(*PLANS[name]) if name in PLANS else of_runtime(name)
+    # Optional checks: all but the taste for braces (SC2250), and for a command a line (SC2312).
+    argv = ["shellcheck", "-o", "all", "-e", "SC2250,SC2312", "-"]
+    done = subprocess.run(argv, input=script, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_words_stay_words(text: str, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    path = "/" + text.format(c=canary)
+    request = Attach(Target("path", path), ("172.17.0.10/16",), dialect="classic")
+    planned, facts = made_plan(request, path_facts(path))
+    script = bash.render(planned, facts)
+    assert all(line.isprintable() for line in script.splitlines())
+    assert not any(path in line for line in script.splitlines() if line.lstrip().startswith("#"))
+    file = tmp_path / "attach.sh"
+    file.write_text(script)
+    done = subprocess.run(["bash", str(file), "check"], capture_output=True, text=True, check=False)
+    assert done.returncode in (2, 4, 5)
+    assert not canary.exists()
+    assert "\x1b" not in done.stdout + done.stderr
+    found = subprocess.run(
+        ["bash", "-c", _line(script, "NETNS_PATH") + '\nprintf %s "$NETNS_PATH"'],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert found.stdout == path.encode()
+
+
+@pytest.mark.parametrize(
+    "name", ["PID", "HOST_IF", "BRIDGE", "IFNAME", "ADDRESS", "GATEWAY", "NETNS", "EXPECT_NETNS"]
+)
+def test_an_edited_value_is_checked(name: str, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    for value in ("'$(touch {c})'", "'x;touch {c}'", "'a[$(touch {c})]'", "'-rf'", "'a b'", "'x\ny'", "../x"):
+        text = bash.render(*PLANS["pid-classic"])
+        edited = re.sub(rf"(?m)^{name}=\S*", lambda _, v=value: f"{name}={v.format(c=canary)}", text)
+        file = tmp_path / "attach.sh"
+        file.write_text(edited)
+        done = subprocess.run(["bash", str(file)], capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert f"{name} cannot be" in done.stderr
+        assert not canary.exists()
+
+
+@pytest.mark.parametrize(("words", "status"), [("--help", 0), ("destroy", 2), ("apply undo", 2)])
+def test_usage(words: str, status: int, tmp_path: Path) -> None:
+    file = tmp_path / "attach.sh"
+    file.write_text(bash.render(*PLANS["pid-classic"]))
+    done = subprocess.run(["bash", str(file), *words.split()], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert "usage: attach.sh [apply|undo|check]" in done.stdout + done.stderr
+
+
+def _line(text: str, name: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(f"{name}="))
+
+
+def _value(script: Script, name: str) -> str:
+    return shlex.split(_line(script.path.read_text(), name), comments=True)[0].partition("=")[2]
