@@ -304,6 +304,33 @@ def test_a_default_route_that_is_neither_the_old_nor_the_new_stays(host: Host, t
     _check_before(before, scene)
 
 
+def test_indices_that_agree_by_chance_are_no_cable(host: Host, tmp_path: Path) -> None:
+    scene = furnish(host, PLAIN)
+    script = Script(scene, tmp_path / "attach.sh", *scene.attach("modern"))
+    host.check("ip", "netns", "attach", str(scene.pid), str(scene.pid))
+    host.check("ip", "netns", "attach", "third", str(host.container()))
+    end = _value(script, "HOST_IF")
+    for command in (
+        f"ip link add name {end} index 77 type veth peer name eth0 index 55 netns third",
+        f"ip -n third link add name z index 77 type veth peer name eth0 index 55 netns {scene.pid}",
+    ):
+        host.check(*command.split())
+    assert "its other end is not the sandbox's eth0" in script.run(status=4).stderr
+
+
+def test_a_route_through_a_gateway_is_not_one_without(host: Host, tmp_path: Path) -> None:
+    scene = furnish(host, Kind("off", "--ip 172.17.0.10/32 --gateway 172.17.0.1"))
+    script = Script(scene, tmp_path / "attach.sh", *scene.attach("modern"))
+    script.run()
+    for command in (
+        "ip address add 172.17.0.77/24 dev eth0",
+        "ip route replace 172.17.0.1/32 via 172.17.0.9 dev eth0",
+    ):
+        host.inside(scene.pid, *command.split())
+    told = script.run("check", status=7).stdout
+    assert "conflict  172.17.0.1 goes dev eth0" in told
+
+
 # --- whose the things are
 
 
@@ -442,7 +469,9 @@ def test_detach_script(host: Host, tmp_path: Path, dialect: str) -> None:
     planned = commands_in(host.nettool(*scene.detach(dialect), "--dry-run").stdout)
     _check_runs(script, planned)
     _check_before(before, scene)
+    assert ".json\n" not in host.check("ls", NOTES)
     assert "undone" in script.run("undo").stdout
+    assert ".json\n" in host.check("ls", NOTES)
     assert difference(attached, scene.snapshot()) == ""
     assert "nothing to undo" in script.run("undo").stdout
     for command in planned:
@@ -482,6 +511,16 @@ def test_unedited_the_words_are_the_plans(name: str) -> None:
     done = subprocess.run(["bash", "-c", top + pid + shown], capture_output=True, text=True, check=True)
     words = [tuple(line.split("\037")[:-1]) for line in done.stdout.splitlines()]
     assert words == [step.do.words() for step in (*planned.steps, *planned.restores)]
+
+
+def test_the_route_that_was_there_before_is_no_variable() -> None:
+    planned, facts = PLANS["replaced"]
+    (inside,) = facts.namespaces
+    old = replace(inside.routes[0], via="172.17.0.1")
+    planned, facts = made_plan(planned.request, replace(facts, namespaces=(replace(inside, routes=(old,)),)))
+    text = bash.render(planned, facts)
+    assert 'ip route replace default via "$GATEWAY" dev "$IFNAME"' in text
+    assert "ip route replace default via 172.17.0.1 dev up0" in text
 
 
 def of_runtime(runtime: str) -> str:

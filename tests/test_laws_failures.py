@@ -13,6 +13,7 @@ import pytest
 from plan_kinds import (
     DIALECTS,
     FOREIGN_PORT,
+    FULL,
     NO_IPV6,
     OTHER_UPLINK,
     SECOND_BRIDGE,
@@ -20,6 +21,8 @@ from plan_kinds import (
     Kind,
     Scene,
     furnish,
+    some,
+    with_dialects,
 )
 from shims import Rule, Shims, commands_in
 from snapshot import difference
