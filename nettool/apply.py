@@ -7,7 +7,7 @@ import re
 import signal
 
 from nettool.errors import Interrupted, NettoolError, Refused, RollbackIncomplete
-from nettool.host import read_facts
+from nettool.host import NETNS_FOLDER, read_facts
 from nettool.plan import Status, decide, inverse
 from nettool.processes import read_process
 from nettool.run import run
@@ -80,11 +80,14 @@ def _heed_signal(transaction: _Transaction) -> None:
 def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, ...]]:
     """Group neighbouring `ip` commands of one namespace: one process runs them, line by line.
 
-    By hand each is a process of its own; together they take half the time.
+    By hand each is a process of its own; together they take half the time. Within a namespace the
+    process stays in it. A command of the host that names a namespace is not grouped with what is
+    before it: the name is looked at right before it is used.
     """
     group: list[Step] = []
     for step in steps:
-        if group and (step.do.batch() is None or step.do.batch() != group[0].do.batch()):
+        names_it = step.touches and step.do.netns is None
+        if group and (names_it or step.do.batch() is None or step.do.batch() != group[0].do.batch()):
             yield tuple(group)
             group = []
         group.append(step)
@@ -126,6 +129,12 @@ def _check_identity(sandboxes: Iterable[Sandbox]) -> None:
             raise _StepFailed(
                 f"{sandbox.target} is no longer the sandbox that was planned for "
                 f"(net:[{sandbox.netns.inode}] then, net:[{inode}] now)"
+            )
+        named = _inode(f"{NETNS_FOLDER}/{sandbox.netns.name}")
+        if named not in (None, sandbox.netns.inode):
+            raise _StepFailed(
+                f"{NETNS_FOLDER}/{sandbox.netns.name} leads to another namespace by now "
+                f"(net:[{sandbox.netns.inode}] then, net:[{named}] now)"
             )
 
 

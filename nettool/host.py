@@ -146,9 +146,10 @@ def parse_namespace(
     links = documents[0] if documents else []
     routes = documents[1] if len(documents) > 1 else []
     neighbours = documents[2] if len(documents) > 2 else []
+    numbers = {link["ifname"]: link["ifindex"] for link in links if "ifname" in link}
     return NamespaceFacts(
         inode=inode,
-        links=tuple(_link(link) for link in links if "ifname" in link),
+        links=tuple(_link(link, numbers) for link in links if "ifname" in link),
         addresses=tuple(_addresses(links)),
         routes=tuple(_route(route) for route in routes if _is_ours(route)),
         nsid=nsid,
@@ -184,7 +185,9 @@ def _documents(text: str) -> list[Any]:
     return documents
 
 
-def _link(raw: dict[str, Any]) -> LinkFact:
+def _link(raw: dict[str, Any], numbers: dict[str, int]) -> LinkFact:
+    # Of a peer in another namespace ip tells the index, of one in the same namespace the name.
+    peer = raw.get("link_index", numbers.get(raw.get("link", "")))
     kind = raw.get("linkinfo", {}).get("info_kind", "")
     return LinkFact(
         name=raw["ifname"],
@@ -194,7 +197,7 @@ def _link(raw: dict[str, Any]) -> LinkFact:
         mtu=raw.get("mtu", 0),
         up="UP" in raw.get("flags", ()),
         master=raw.get("master"),
-        peer_index=raw.get("link_index"),
+        peer_index=peer,
         peer_nsid=raw.get("link_netnsid"),
         mac_set=_mac_is_set(raw["ifname"], raw["ifindex"]) if kind == "bridge" else None,
     )

@@ -89,7 +89,8 @@ class _HostReader:
 
     def _start(self) -> Reading:
         request = self._request
-        ipv6 = isinstance(request, Attach) and any(":" in text for text in request.addresses)
+        # What is taken away may have to be put back: a detachment knows only later what it was.
+        ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
         return Reading((find(request.target),), with_ipv6=ipv6)
 
     def read(self) -> Facts:

@@ -85,7 +85,20 @@ def _with_record(planned: Plan, endpoint: Endpoint, records: Records) -> Plan:
     before = record.made if record else ()
     done = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
     made = (*before, *(key for key in done if key not in before))
-    return replace(planned, changes=(Change(endpoint, present=True, made=made),))
+    recorded = _with_history(endpoint, record.endpoint) if record else endpoint
+    return replace(planned, changes=(Change(recorded, present=True, made=made),))
+
+
+def _with_history(endpoint: Endpoint, before: Endpoint) -> Endpoint:
+    """Return an endpoint with what it once took the place of: today's facts no longer show that."""
+    sandbox = endpoint.sandbox
+    named = sandbox.named_by_plan or before.sandbox.named_by_plan
+    return replace(
+        endpoint,
+        sandbox=replace(sandbox, named_by_plan=named),
+        replaced=before.replaced or endpoint.replaced,
+        enable_ipv6=before.enable_ipv6 or endpoint.enable_ipv6,
+    )
 
 
 def lower(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:

@@ -18,7 +18,7 @@ from nettool.facts import (
     SandboxFact,
 )
 from nettool.model import Endpoint, Record, Records, Sandbox
-from nettool.planner import plan
+from nettool.planner import lower, plan
 from nettool.request import Attach, Detach, Target
 from nettool.value import replace
 
@@ -67,6 +67,18 @@ def made_plan(
 ) -> tuple[Plan, Facts]:
     """Plan a request on a host that is written down."""
     return plan(request, facts, records or Records()), facts
+
+
+def plan_with_path(path: str) -> tuple[Plan, Facts]:
+    """Return a plan with a path in it that no request may have: renderers trust nobody."""
+    planned, facts = PLANS["path"]
+    (change,) = planned.changes
+    sandbox = replace(change.endpoint.sandbox, path=path, target=f"path:{path}")
+    endpoint = replace(change.endpoint, sandbox=sandbox)
+    steps, changed = lower(endpoint, "classic"), (replace(change, endpoint=endpoint),)
+    title = f"attach path:{path} to docker0 as eth0"
+    planned = replace(planned, title=title, steps=steps, sandboxes=(sandbox,), changes=changed)
+    return planned.against(facts), facts
 
 
 def _detach() -> tuple[Plan, Facts]:

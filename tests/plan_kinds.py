@@ -133,7 +133,8 @@ SECOND_BRIDGE: Final = Bridge(("10.9.0.1/24",), "br9")
 ODD_NAME: Final = "b#'$(id)\"\\"
 ODD_BRIDGE: Final = (
     f"ip link add name {ODD_NAME} address 02:42:00:00:00:09 type bridge",
-    f"ip link set dev {ODD_NAME} addrgenmode none up",
+    f"sysctl -qw net/ipv6/conf/{ODD_NAME}/disable_ipv6=1",
+    f"ip link set dev {ODD_NAME} up",
     f"ip address add 172.17.0.1/16 dev {ODD_NAME}",
 )
 KINDS: Final = (

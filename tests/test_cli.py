@@ -18,7 +18,7 @@ from snapshot import difference
 import nettool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from subprocess import CompletedProcess
 
@@ -30,6 +30,13 @@ VERBS: Final = ("attach", "detach", "apply", "show", "facts", "lab")
 @pytest.fixture
 def scene(host: Host) -> Scene:
     return furnish(host, PLAIN)
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[Scene]:
+    """A host for all the tests after which it must be as before."""
+    with Host() as host:
+        yield furnish(host, PLAIN)
 
 
 @pytest.fixture
@@ -88,9 +95,9 @@ def test_done_is_0_and_says_what_was_done(scene: Scene) -> None:
     ],
 )
 def test_whatever_is_wrong_has_its_status_and_changes_nothing(
-    scene: Scene, shims: Shims, words: str, status: int
+    quiet: Scene, shims: Shims, words: str, status: int
 ) -> None:
-    done = scene.host.nettool(*words.format(pid=scene.pid).split(), env=shims.env)
+    done = quiet.host.nettool(*words.format(pid=quiet.pid).split(), env=shims.env)
     assert done.returncode == status, done.stderr
     assert joined(shims.changes) == ""
     assert "Traceback" not in done.stderr
@@ -99,8 +106,8 @@ def test_whatever_is_wrong_has_its_status_and_changes_nothing(
         assert done.stdout == ""
 
 
-def test_an_error_says_what_why_the_hosts_state_and_what_to_try(scene: Scene) -> None:
-    done = scene.host.nettool("attach", "--pid", str(scene.pid), "--ip", "172.17.0.1/16")
+def test_an_error_says_what_why_the_hosts_state_and_what_to_try(quiet: Scene) -> None:
+    done = quiet.host.nettool("attach", "--pid", str(quiet.pid), "--ip", "172.17.0.1/16")
     form = (
         r"error: \S.*\n  why:   \S.*\n(         \S.*\n)*  host:  unchanged\n  try:   \S.*\n(         \S.*\n)*"
     )
@@ -108,19 +115,19 @@ def test_an_error_says_what_why_the_hosts_state_and_what_to_try(scene: Scene) ->
     assert done.stdout == ""
 
 
-def test_an_error_in_json_is_an_envelope_on_stdout(scene: Scene) -> None:
-    done = scene.host.nettool("attach", "--pid", str(scene.pid), "--ip", "172.17.0.1/16", "-o", "json")
+def test_an_error_in_json_is_an_envelope_on_stdout(quiet: Scene) -> None:
+    done = quiet.host.nettool("attach", "--pid", str(quiet.pid), "--ip", "172.17.0.1/16", "-o", "json")
     body = json.loads(done.stdout)
     assert (body["schema"], body["kind"], body["nettool"]) == (1, "error", nettool.__version__)
     assert set(body["error"]) == {"what", "why", "host", "try", "exit_status"}
     assert body["error"]["exit_status"] == done.returncode == 4
 
 
-def test_an_ordinary_user_is_refused_and_told_how(scene: Scene) -> None:
+def test_an_ordinary_user_is_refused_and_told_how(quiet: Scene) -> None:
     if os.geteuid():
         pytest.skip("only root can become somebody else")
-    words = scene.host.nettool_argv("attach", "--pid", str(scene.pid), "--ip", "172.17.0.10/16")
-    done = scene.host.run(*_AS_NOBODY, *words)
+    words = quiet.host.nettool_argv("attach", "--pid", str(quiet.pid), "--ip", "172.17.0.10/16")
+    done = quiet.host.run(*_AS_NOBODY, *words)
     assert done.returncode == 4, done.stderr
     assert "sudo nettool" in done.stderr
 
@@ -137,10 +144,10 @@ def test_help_is_given_with_examples(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "words", ["facts", "show -o json", "attach --pid {pid} --ip 172.17.0.10/16 --dry-run"]
 )
-def test_a_reader_that_goes_away_is_no_error(scene: Scene, words: str) -> None:
-    nettool_words = scene.host.nettool_argv(*words.format(pid=scene.pid).split())
+def test_a_reader_that_goes_away_is_no_error(quiet: Scene, words: str) -> None:
+    nettool_words = quiet.host.nettool_argv(*words.format(pid=quiet.pid).split())
     script = '"$@" | head -n 1; exit ${PIPESTATUS[0]}'
-    done = scene.host.run("bash", "-c", script, "bash", *nettool_words)
+    done = quiet.host.run("bash", "-c", script, "bash", *nettool_words)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
 
@@ -173,9 +180,9 @@ def test_every_answer_has_a_json_form(scene: Scene, words: str, kind: str, keys:
     assert set(body) - {"schema", "nettool", "kind"} == keys
 
 
-def test_the_json_of_a_plan_has_the_commands_of_the_text(scene: Scene) -> None:
-    text = scene.host.nettool(*scene.attach("classic", "--dry-run")).stdout
-    body = json.loads(scene.host.nettool(*scene.attach("classic", "--dry-run", "-o", "json")).stdout)
+def test_the_json_of_a_plan_has_the_commands_of_the_text(quiet: Scene) -> None:
+    text = quiet.host.nettool(*quiet.attach("classic", "--dry-run")).stdout
+    body = json.loads(quiet.host.nettool(*quiet.attach("classic", "--dry-run", "-o", "json")).stdout)
     planned = [tuple(step["command"]) for step in body["steps"] if step["status"] == "to do"]
     assert joined(planned) == joined(commands_in(text))
     assert [step["number"] for step in body["steps"]] == list(range(1, len(body["steps"]) + 1))
@@ -192,9 +199,9 @@ def test_the_outcome_names_the_commands_that_ran(scene: Scene) -> None:
 # --- planning for what is not there, and for elsewhere
 
 
-def test_a_plan_for_nobody_is_printed_with_the_preconditions_that_fail(scene: Scene) -> None:
+def test_a_plan_for_nobody_is_printed_with_the_preconditions_that_fail(quiet: Scene) -> None:
     words = ("attach", "--pid", NOBODY_THERE, "--ip", "172.17.0.10/16", "--bridge", "br9", "--dry-run")
-    done = scene.host.nettool(*words, "--dialect", "classic")
+    done = quiet.host.nettool(*words, "--dialect", "classic")
     assert done.returncode == 4
     assert f"ip link set nt{_hash(done.stdout)}p netns {NOBODY_THERE}" in done.stdout
     assert "precondition failed: there is no bridge br9" in done.stderr
@@ -210,26 +217,26 @@ def _hash(script: str) -> str:
 _AS_NOBODY: Final = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
-def test_facts_from_a_file_give_the_same_plan_without_root_or_host(scene: Scene, tmp_path: Path) -> None:
-    here = scene.host.nettool(*scene.attach("classic", "--dry-run"))
+def test_facts_from_a_file_give_the_same_plan_without_root_or_host(quiet: Scene, tmp_path: Path) -> None:
+    here = quiet.host.nettool(*quiet.attach("classic", "--dry-run"))
     file = tmp_path / "host.json"
-    file.write_text(scene.host.nettool("facts").stdout, encoding="utf-8")
+    file.write_text(quiet.host.nettool("facts", *quiet.target).stdout, encoding="utf-8")
     file.chmod(0o644)
     readable = file.read_text(encoding="utf-8")
 
-    words = (*scene.attach("classic", "--dry-run"), "--facts", "-")
-    elsewhere = scene.host.run(
-        *(_AS_NOBODY if os.geteuid() == 0 else ()), *scene.host.nettool_argv(*words), input=readable
+    words = (*quiet.attach("classic", "--dry-run"), "--facts", "-")
+    elsewhere = quiet.host.run(
+        *(_AS_NOBODY if os.geteuid() == 0 else ()), *quiet.host.nettool_argv(*words), input=readable
     )
 
     assert elsewhere.returncode == 0, elsewhere.stderr
     assert elsewhere.stdout == here.stdout
 
 
-def test_facts_from_a_file_are_never_applied(scene: Scene, shims: Shims, tmp_path: Path) -> None:
+def test_facts_from_a_file_are_never_applied(quiet: Scene, shims: Shims, tmp_path: Path) -> None:
     file = tmp_path / "host.json"
-    file.write_text(scene.host.nettool("facts").stdout, encoding="utf-8")
-    done = scene.host.nettool(*scene.attach("classic"), "--facts", str(file), env=shims.env)
+    file.write_text(quiet.host.nettool("facts", *quiet.target).stdout, encoding="utf-8")
+    done = quiet.host.nettool(*quiet.attach("classic"), "--facts", str(file), env=shims.env)
     assert done.returncode == 4
     assert joined(shims.changes) == ""
 
@@ -362,6 +369,12 @@ def _put(*path: str | int, value: Any) -> Callable[[Any], None]:
     return change
 
 
+@pytest.fixture(scope="module")
+def quiet_plan(quiet: Scene) -> str:
+    words = quiet.attach("classic", "--export", "-", "--format", "json")
+    return quiet.host.check(*quiet.host.nettool_argv(*words))
+
+
 def _target(kind: str, value: str) -> dict[str, str]:
     return {"is": "Target", "kind": kind, "value": value}
 
@@ -408,13 +421,14 @@ TAMPERINGS: Final[dict[str, Callable[[Any], None]]] = {
 
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_a_saved_plan_that_was_tampered_with_runs_nothing(
-    scene: Scene, shims: Shims, saved: Path, name: str
+    quiet: Scene, shims: Shims, quiet_plan: str, name: str, tmp_path: Path
 ) -> None:
-    document = json.loads(saved.read_text(encoding="utf-8"))
+    document = json.loads(quiet_plan)
     TAMPERINGS[name](document)
-    saved.write_text(json.dumps(document), encoding="utf-8")
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(document), encoding="utf-8")
 
-    said = _refused(scene, shims, saved)
+    said = _refused(quiet, shims, file)
 
     assert said.startswith("error: ")
-    assert not scene.host.path("/run/canary").exists()
+    assert not quiet.host.path("/run/canary").exists()

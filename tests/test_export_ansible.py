@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import yaml
-from export_plans import PLANS, check_golden, made_plan, path_facts
+from export_plans import PLANS, check_golden, plan_with_path
 from hosts import Host
 from plan_kinds import OTHER_UPLINK, Kind, furnish
 from shims import Rule, Shims
@@ -18,7 +18,6 @@ from snapshot import difference
 
 from nettool.errors import Refused
 from nettool.renderers import ansible
-from nettool.request import Attach, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,8 +106,7 @@ def test_undo_is_last_first() -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_no_template(text: str) -> None:
     path = f"/{text}"
-    request = Attach(Target("path", path), ("172.17.0.10/16",), dialect="classic")
-    planned, facts = made_plan(request, path_facts(path))
+    planned, facts = plan_with_path(path)
     shown = ansible.render(planned, facts)
     assert all(line.isprintable() for line in shown.splitlines())
     play = _load(shown)

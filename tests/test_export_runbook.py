@@ -7,12 +7,11 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from export_plans import BOTH, FACTS, PLANS, check_golden, made_plan, path_facts
+from export_plans import BOTH, FACTS, PLANS, check_golden, made_plan, plan_with_path
 from hosts import Host
 from plan_kinds import Kind, furnish
 
 from nettool.renderers import mermaid, runbook
-from nettool.request import Attach, Target
 from nettool.value import replace
 
 if TYPE_CHECKING:
@@ -37,9 +36,8 @@ def _blocks(text: str, language: str = "bash") -> list[str]:
 
 
 def _hostile(text: str) -> tuple[Plan, Facts]:
-    path = f"/{text}"
-    facts = replace(path_facts(path), hostname=text)
-    return made_plan(Attach(Target("path", path), ("172.17.0.10/16",), dialect="classic"), facts)
+    planned, facts = plan_with_path(f"/{text}")
+    return planned, replace(facts, hostname=text)
 
 
 @pytest.mark.parametrize("name", ["pid-classic", "replaced", "detach"])

@@ -98,7 +98,8 @@ def _named(text: str, mac: str, name: str) -> str:
     low = [int(byte, 16) for byte in mac.split(":")]
     eui = bytes([low[0] ^ 2, *low[1:3], 0xFF, 0xFE, *low[3:]])
     link_local = ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + eui)
-    return text.replace(mac, name).replace(str(link_local), f"link-local {name}")
+    short = ":".join(f"{byte:x}" for byte in low)  # as a bridge's id spells it
+    return text.replace(mac, name).replace(short, name).replace(str(link_local), f"link-local {name}")
 
 
 def _dialects(number: int) -> tuple[str, ...]:

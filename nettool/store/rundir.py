@@ -41,6 +41,8 @@ def read_records() -> Records:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
         return Records()
+    except NotADirectoryError as error:
+        raise Refused(f"the state folder {folder} is no folder", why=(str(error),)) from error
     except PermissionError:
         # An ordinary user may plan without root; what root remembers stays out of sight.
         return Records()

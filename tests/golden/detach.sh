@@ -140,11 +140,12 @@ number() { # KEY: the number behind a key of LINK
     [[ $LINK =~ $pattern ]] && printf '%s' "${BASH_REMATCH[1]}"
 }
 
-sandbox_number() { # what the host's namespace calls the sandbox's, once that has a name
+sandbox_number() { # what the host's namespace calls the sandbox's: not known before that has a name
     local name id rest
-    name_is_ours || return
+    [[ -e /var/run/netns/$NETNS ]] && name_is_ours || return
     while read -r name id rest; do
-        [[ $name != "$NETNS" || $id != '(id:' ]] || printf '%s' "${rest%)}"
+        # Without a number, nothing of the host leads there.
+        [[ $name != "$NETNS" ]] || { rest=${rest%)} && printf '%s' "${rest:-none}" && return; }
     done <<<"$(ip -o netns list 2>/dev/null)"
 }
 
@@ -427,9 +428,10 @@ carry_out() { # NUMBER
     [[ -z ${TOUCHES[$1]-} ]] || name_is_ours || roll_back "$NETNS is no longer the sandbox's name"
     ((${#RAN[@]})) || keep || roll_back "the notes in $NOTES cannot be written"
     RAN+=("$1")
-    said=$(step "$1" make 2>&1) || roll_back "step $1 failed: ${said:-no message}"
+    said=$(step "$1" make 2>&1)
+    # A sandbox that dies takes its cable along: what is gone need not be removed.
     look "$1"
-    [[ $STATE == present ]] || roll_back "step $1 did not do what it should: $SAYS"
+    [[ $STATE == present ]] || roll_back "step $1 failed: ${said:-not so: $SAYS}"
 }
 
 keep() { # note what was there, for undo
@@ -457,7 +459,9 @@ restore() { # make again what was there, and say what could not be
     for n in ${WAS[@]+"${WAS[@]}"}; do
         look "$n"
         [[ $STATE != present ]] || continue
-        if [[ -n ${TOUCHES[$n]-} ]] && ! name_is_ours; then
+        if [[ -z $NS_FD ]]; then
+            WHY+=("the sandbox $NS_ID is gone")
+        elif [[ -n ${TOUCHES[$n]-} ]] && ! name_is_ours; then
             WHY+=("$NETNS is no longer the sandbox's name")
         else
             said=$(step "$n" make 2>&1) || WHY+=("step $n failed: ${said:-no message}")

@@ -158,11 +158,12 @@ number() { # KEY: the number behind a key of LINK
     [[ $LINK =~ $pattern ]] && printf '%s' "${BASH_REMATCH[1]}"
 }
 
-sandbox_number() { # what the host's namespace calls the sandbox's, once that has a name
+sandbox_number() { # what the host's namespace calls the sandbox's: not known before that has a name
     local name id rest
-    name_is_ours || return
+    [[ -e /var/run/netns/$NETNS ]] && name_is_ours || return
     while read -r name id rest; do
-        [[ $name != "$NETNS" || $id != '(id:' ]] || printf '%s' "${rest%)}"
+        # Without a number, nothing of the host leads there.
+        [[ $name != "$NETNS" ]] || { rest=${rest%)} && printf '%s' "${rest:-none}" && return; }
     done <<<"$(ip -o netns list 2>/dev/null)"
 }
 
@@ -590,8 +591,12 @@ take_back() { # NUMBER: undo a step, where it has an undo and there is something
     [[ $STATE == present || -n $LEFTOVER ]] || return
     [[ -z $REPLACES ]] || noted "$TRACE" "$REPLACES" || return
     [[ -z ${TOUCHES[$1]-} ]] || name_is_ours || { WHY+=("$NETNS leads elsewhere by now") && return; }
-    said=$(step "$1" undo 2>&1) || WHY+=("the undo of step $1 failed: ${said:-no message}")
+    said=$(step "$1" undo 2>&1)
     DONE=$((DONE + 1))
+    # A sandbox that dies takes its cable along: what is gone need not be undone.
+    look "$1"
+    [[ $STATE != present && -z $LEFTOVER || ${SCOPE[$1]-} == host ]] ||
+        WHY+=("the undo of step $1 failed: ${said:-no message}")
 }
 
 undo() {
