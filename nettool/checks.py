@@ -82,9 +82,7 @@ def _target_words(endpoint: Endpoint) -> str:
     return f"{option} {value}" if option else f"--container {endpoint.sandbox.target}"
 
 
-def _check_names(
-    endpoint: Endpoint, facts: Facts, inside: NamespaceFacts | None, findings: Findings
-) -> None:
+def _check_names(endpoint: Endpoint, facts: Facts, inside: NamespaceFacts | None, findings: Findings) -> None:
     taken = inside.link(endpoint.ifname) if inside else None
     if taken is not None:
         findings.problem(

@@ -62,11 +62,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
 
 def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Record, ...]:
     """Return nettool's endpoints in a sandbox: those on record, and those that carry the mark."""
-    known = tuple(
-        record
-        for record in records.endpoints
-        if _is_of(record.endpoint.sandbox, sandbox)
-    )
+    known = tuple(record for record in records.endpoints if _is_of(record.endpoint.sandbox, sandbox))
     inside = facts.namespace(sandbox.netns)
     if inside is None:
         return known
@@ -127,9 +123,7 @@ def _replaced(line: str) -> RouteFact | None:
     )  # fmt: skip
 
 
-def _choose(
-    request: Detach, there: tuple[Record, ...], sandbox: Sandbox, facts: Facts
-) -> tuple[Record, ...]:
+def _choose(request: Detach, there: tuple[Record, ...], sandbox: Sandbox, facts: Facts) -> tuple[Record, ...]:
     if request.every:
         return there
     if request.ifname is None:
@@ -196,6 +190,4 @@ def _inherit(chosen: tuple[Record, ...], staying: tuple[Record, ...]) -> tuple[C
     if not handed:
         return ()
     sandbox = replace(heir.endpoint.sandbox, named_by_plan=True, netns=chosen[0].endpoint.sandbox.netns)
-    return (
-        Change(replace(heir.endpoint, sandbox=sandbox), present=True, made=(*heir.made, *handed)),
-    )
+    return (Change(replace(heir.endpoint, sandbox=sandbox), present=True, made=(*heir.made, *handed)),)

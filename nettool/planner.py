@@ -142,4 +142,3 @@ def check_tools(steps: Iterable[Step], facts: Facts, findings: Findings) -> None
 def _programs(step: Step) -> tuple[str, ...]:
     words = step.do.words()
     return tuple(dict.fromkeys((words[0], step.do.argv[0])))
-

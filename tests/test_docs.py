@@ -49,7 +49,14 @@ def run_session(typed: list[str], folder: Path) -> list[str]:
     argv = [sys.executable, "-m", "nettool", "lab", "run", "--", "bash", "-c", script]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     done = subprocess.run(
-        argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        argv,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     printed = done.stdout.split(f"{MARK}\n")
     assert len(printed) == len(typed) + 1, done.stdout + done.stderr
@@ -57,9 +64,7 @@ def run_session(typed: list[str], folder: Path) -> list[str]:
 
 
 def rewritten(block: str, printed: list[str]) -> str:
-    return "".join(
-        "$ " + line + "\n" + out for line, out in zip(commands(block), printed, strict=True)
-    )
+    return "".join("$ " + line + "\n" + out for line, out in zip(commands(block), printed, strict=True))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -114,7 +114,11 @@ _CASES: Final = [
 ]
 
 
-@pytest.fixture(scope="module", params=_CASES)
+# All tests of one story on one worker, so that it is played once.
+pytestmark = pytest.mark.parametrize("story", _CASES, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     kind, dialect = request.param
     with Host() as host:

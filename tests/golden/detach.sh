@@ -69,6 +69,10 @@ report() { # STATE SENTENCE
     printf '%-9s %s\n' "$1" "$(clean "$2")"
 }
 
+commands() { # NUMBER
+    if (($1 == 1)); then echo '1 command'; else echo "$1 commands"; fi
+}
+
 check_value() { # NAME VALUE PATTERN
     [[ $2 =~ ^($3)$ ]] || WHY+=("$1 cannot be '$2'")
 }
@@ -416,7 +420,7 @@ apply() {
     forget
     trap - INT TERM HUP
     if ((${#RAN[@]})); then
-        printf 'done: %s (%d commands, verified)\n' "$(clean "$TITLE")" "${#RAN[@]}"
+        printf 'done: %s (%s, verified)\n' "$(clean "$TITLE")" "$(commands "${#RAN[@]}")"
     else
         printf 'nothing to do: %s\n' "$(clean "$TITLE")"
     fi
@@ -504,7 +508,7 @@ undo() {
     restore || stop 8 "cannot undo: $TITLE" 'NOT as before: what is above could not be made again'
     remember
     rm -f -- "$TRACE"
-    printf 'undone: %s (%d commands)\n' "$(clean "$TITLE")" "$DONE"
+    printf 'undone: %s (%s)\n' "$(clean "$TITLE")" "$(commands "$DONE")"
 }
 
 main() {

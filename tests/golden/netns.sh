@@ -72,6 +72,10 @@ report() { # STATE SENTENCE
     printf '%-9s %s\n' "$1" "$(clean "$2")"
 }
 
+commands() { # NUMBER
+    if (($1 == 1)); then echo '1 command'; else echo "$1 commands"; fi
+}
+
 check_value() { # NAME VALUE PATTERN
     [[ $2 =~ ^($3)$ ]] || WHY+=("$1 cannot be '$2'")
 }
@@ -431,7 +435,7 @@ apply() {
     done
     ((SIGNAL == 0)) || roll_back "ended by signal $SIGNAL"
     trap - INT TERM HUP
-    printf 'done: %s (%d commands, verified)\n' "$(clean "$TITLE")" "${#RAN[@]}"
+    printf 'done: %s (%s, verified)\n' "$(clean "$TITLE")" "$(commands "${#RAN[@]}")"
 }
 
 carry_out() { # NUMBER
@@ -510,7 +514,7 @@ undo() {
     done
     ((${#WHY[@]} == 0)) || stop 8 "cannot undo: $TITLE" 'NOT as before: what is above could not be taken back'
     rm -f -- "$TRACE"
-    printf 'undone: %s (%d commands)\n' "$(clean "$TITLE")" "$DONE"
+    printf 'undone: %s (%s)\n' "$(clean "$TITLE")" "$(commands "$DONE")"
 }
 
 recall() { # which sandbox it was, from the notes: it may be gone by now
