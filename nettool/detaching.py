@@ -10,7 +10,7 @@ from nettool import naming
 from nettool.errors import Refused, TargetNotFound
 from nettool.facts import Netns, RouteFact
 from nettool.iproute import CLASSIC, MODERN
-from nettool.model import Endpoint, Record
+from nettool.model import PRESENT, Endpoint, Record
 from nettool.plan import Change, Plan, Scope, inverse
 from nettool.planner import check_tools, choose_dialect, lower
 from nettool.resolve import Findings, check_dialect, resolve_sandbox
@@ -62,7 +62,11 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
 
 def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Record, ...]:
     """Return nettool's endpoints in a sandbox: those on record, and those that carry the mark."""
-    known = tuple(record for record in records.endpoints if _is_of(record.endpoint.sandbox, sandbox))
+    known = tuple(
+        _with_trace(record, records.trace(record.endpoint.host_end))
+        for record in records.endpoints
+        if _is_of(record.endpoint.sandbox, sandbox)
+    )
     inside = facts.namespace(sandbox.netns)
     if inside is None:
         return known
@@ -70,10 +74,22 @@ def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Reco
     adopted = (
         _adopt(sandbox, host_end, inner, facts, records.trace(host_end.name))
         for host_end in facts.host.links
-        if naming.is_marked(host_end.name) and host_end.name not in on_record
+        if (naming.is_marked(host_end.name) or records.trace(host_end.name))
+        and host_end.name not in on_record
         if (inner := facts.peer_in(host_end, inside)) is not None
     )
     return tuple(sorted((*known, *adopted), key=lambda record: record.endpoint.ifname))
+
+
+def _with_trace(record: Record, trace: Trace | None) -> Record:
+    """Add what a script has left to an endpoint that stays: the name of the sandbox's namespace."""
+    names = tuple(line for line in trace.lines if line.startswith("netns ")) if trace else ()
+    new = tuple(name for name in names if name not in record.made)
+    if not new:
+        return record
+    sandbox = replace(record.endpoint.sandbox, named_by_plan=True)
+    endpoint = replace(record.endpoint, sandbox=sandbox)
+    return replace(record, endpoint=endpoint, made=(*record.made, *new))
 
 
 def _is_of(known: Sandbox, sandbox: Sandbox) -> bool:
@@ -164,7 +180,7 @@ def _undo_sandbox(chosen: tuple[Record, ...], facts: Facts) -> tuple[Step, ...]:
 
 
 def _restore(record: Record, facts: Facts) -> tuple[Step, ...]:
-    """Return the procedure that makes an endpoint again as it is now, MACs included."""
+    """Return the procedure that makes what there is of an endpoint again, MACs included."""
     host_end = facts.host.link(record.endpoint.host_end)
     inside = facts.namespace(record.endpoint.sandbox.netns)
     inner = inside.link(record.endpoint.ifname) if inside else None
@@ -173,7 +189,8 @@ def _restore(record: Record, facts: Facts) -> tuple[Step, ...]:
         host_mac=host_end.mac if host_end else None,
         mac=inner.mac if inner else record.endpoint.mac,
     )
-    return tuple(s for s in lower(endpoint, record.dialect) if s.makes.key in record.made)
+    steps = (s for s in lower(endpoint, record.dialect) if s.makes.key in record.made)
+    return tuple(s for s in steps if s.makes.state(facts) == PRESENT)
 
 
 def _inherit(chosen: tuple[Record, ...], staying: tuple[Record, ...]) -> tuple[Change, ...]:

@@ -62,9 +62,10 @@ def execute(request: Request, mode: Mode) -> int:
 def make_plan(request: Request, read: Callable[[], Facts]) -> tuple[Plan, Facts]:
     """Read the host and plan the request."""
     # Loaded while the reading's processes run.
-    from nettool.planner import plan
+    from nettool.planner import check, plan
     from nettool.store.rundir import read_records
 
+    check(request)
     facts = read()
     return plan(request, facts, read_records()), facts
 

@@ -12,7 +12,7 @@ from nettool.errors import Refused
 from nettool.iproute import CLASSIC, MODERN
 from nettool.plan import Change, Command, Plan, Status
 from nettool.request import Attach
-from nettool.resolve import Findings, parse_attach, resolve_attach, resolve_sandbox
+from nettool.resolve import Findings, check_dialect, parse_attach, resolve_attach, resolve_sandbox
 from nettool.value import replace
 
 TYPE_CHECKING = False
@@ -39,6 +39,14 @@ def plan(request: Request, facts: Facts, records: Records) -> Plan:
         planned = plan_detach(request, facts, records)
     _check_words(planned)
     return planned
+
+
+def check(request: Request) -> None:
+    """Refuse a request that no host could carry out, before any host is read. Raises UsageError."""
+    if isinstance(request, Attach):
+        parse_attach(request)
+    else:
+        check_dialect(request.dialect)
 
 
 def _check_words(planned: Plan) -> None:
