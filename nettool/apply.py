@@ -8,9 +8,10 @@ import signal
 
 from nettool.errors import Interrupted, NettoolError, Refused, RollbackIncomplete
 from nettool.host import NETNS_FOLDER, read_facts
+from nettool.model import Inside, VethPair
 from nettool.plan import Status, decide, inverse
 from nettool.processes import read_process
-from nettool.run import run
+from nettool.run import Started, run
 from nettool.store.rundir import prepare, write_changes
 
 TYPE_CHECKING = False
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from nettool.model import Sandbox
     from nettool.plan import Plan, Step
 
+# To move an interface into another namespace the kernel waits for all its readers: 10 to 20 ms.
+_SLOW: Final = (Inside, VethPair)
 _BATCH_FAILED: Final = r"Command failed -:(\d+)"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -97,15 +100,26 @@ def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, ...]]:
 
 def _execute(steps: tuple[Step, ...]) -> None:
     batch = steps[0].do.batch() if len(steps) > 1 else None
-    if batch is None:
-        result, at = run(steps[0].do.words()), 0
-    else:
-        result = run(batch, stdin="".join(f"{' '.join(step.do.argv[1:])}\n" for step in steps))
-        at = _failed_line(result.stderr)
+    lines = "".join(f"{' '.join(step.do.argv[1:])}\n" for step in steps) if batch else None
+    process = Started(batch or steps[0].do.words(), stdin=lines)
+    if any(step.touches and isinstance(step.makes, _SLOW) for step in steps):
+        _load_what_follows()
+    result = process.finish()
     if not result.ok:
+        at = min(_failed_line(result.stderr), len(steps) - 1) if batch else 0
         said = re.sub(_BATCH_FAILED, "", result.stderr).strip() or result.stdout.strip() or "no message"
-        words = " ".join(steps[min(at, len(steps) - 1)].do.words())
+        words = " ".join(steps[at].do.words())
         raise _StepFailed(f"`{words}` ended with status {result.status}: {said}")
+
+
+def _load_what_follows() -> None:
+    """Import what the rest of the run needs, while the kernel works."""
+    import _socket
+    import json
+
+    import nettool.render
+
+    del _socket, json, nettool
 
 
 def _failed_line(stderr: str) -> int:
