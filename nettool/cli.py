@@ -83,5 +83,13 @@ def _report(error: NettoolError, words: Sequence[str]) -> int:
     from nettool.output import print_error  # only a failure needs it
 
     sys.stdout.flush()
-    print_error(error, as_json="json" in words or "-ojson" in words or "--output=json" in words)
+    print_error(error, as_json=_wants_json(words))
     return error.exit_status
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Whether a command line that may have gone wrong anywhere asks for JSON."""
+    from itertools import pairwise
+
+    pairs = pairwise(words)
+    return "--output=json" in words or any(pair in (("-o", "json"), ("--output", "json")) for pair in pairs)

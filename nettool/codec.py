@@ -46,6 +46,8 @@ def decode(value: Any, classes: Iterable[type]) -> Any:
 def _decode(value: Any, classes: dict[str, type]) -> Any:
     if isinstance(value, list):
         return tuple(_decode(item, classes) for item in value)
+    if isinstance(value, str) and not value.isascii():
+        _check_text(value)
     if not isinstance(value, dict):
         return value
     if "is" not in value:
@@ -62,6 +64,14 @@ def _decode(value: Any, classes: dict[str, type]) -> Any:
         if not _fits(getattr(made, name), kind):
             raise Malformed(f"{value['is']}.{name} is no {kind}")
     return made
+
+
+def _check_text(text: str) -> None:
+    """Refuse what could be no text of a file or of the kernel: surrogates that stand for no byte."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise Malformed(f"{text!a} is no text") from error
 
 
 def _fits(value: Any, annotation: str) -> bool:

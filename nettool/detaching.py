@@ -10,9 +10,9 @@ from nettool import naming
 from nettool.errors import Refused, TargetNotFound
 from nettool.facts import Netns, RouteFact
 from nettool.iproute import CLASSIC, MODERN
+from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import PRESENT, Endpoint, Record
 from nettool.plan import Change, Plan, Scope, inverse
-from nettool.planner import check_tools, choose_dialect, lower
 from nettool.resolve import Findings, check_dialect, resolve_sandbox
 from nettool.value import replace
 

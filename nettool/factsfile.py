@@ -6,8 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from nettool import output
 from nettool.codec import Malformed, decode, encode
+from nettool.envelope import SCHEMA, envelope
 from nettool.errors import UsageError
 from nettool.facts import (
     AddressFact,
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 def facts_document(facts: Facts) -> dict[str, Any]:
     """Return facts as a JSON document."""
-    return output.envelope("facts", facts=encode(facts))
+    return envelope("facts", facts=encode(facts))
 
 
 def load_facts(path: str) -> Facts:
@@ -57,9 +57,9 @@ def load_document(path: str, kind: str) -> dict[str, Any]:
         raise UsageError(f"{path} is no JSON", why=(str(error),)) from error
     if not isinstance(document, dict) or document.get("kind") != kind:
         raise UsageError(f"{path} is no {kind} document of nettool's")
-    if document.get("schema") != output.SCHEMA:
+    if document.get("schema") != SCHEMA:
         raise UsageError(
-            f"{path} has schema {document.get('schema')!r}; this nettool reads {output.SCHEMA}",
+            f"{path} has schema {document.get('schema')!r}; this nettool reads {SCHEMA}",
             hints=("use the nettool that wrote it",),
         )
     return document

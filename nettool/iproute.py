@@ -262,9 +262,12 @@ def replace_default(route: RouteFact, old: RouteFact, netns: Netns, dialect: str
 
 
 def forget_neighbour(neighbour: NeighbourFact) -> Step:
-    """Make the host forget the MAC that an address had before: it would send there for seconds."""
+    """Make the host forget the MAC that an address had before: it would send there for seconds.
+
+    `flush`, since the entry may go by itself at any moment, and `del` fails for one that is gone.
+    """
     return Step(
-        do=Command(("ip", "neigh", "del", neighbour.ip, "dev", neighbour.link)),
+        do=Command(("ip", "neigh", "flush", "to", neighbour.ip, "dev", neighbour.link)),
         undo=None,
         makes=Forgotten(neighbour.link, neighbour.ip, neighbour.mac),
         scope=Scope.HOST,

@@ -5,24 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
-from nettool import __version__
+from nettool.envelope import envelope
 from nettool.text import safe, safe_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from typing import Any
 
     from nettool.errors import NettoolError
     from nettool.facts import Facts
     from nettool.plan import Plan
-
-SCHEMA: Final = 1
-"""The version of every JSON document that nettool writes; a field's meaning never changes in one."""
-
-
-def envelope(kind: str, **body: Any) -> dict[str, Any]:
-    """Return a JSON document: what wrote it, what it is, and its body."""
-    return {"schema": SCHEMA, "nettool": __version__, "kind": kind, **body}
 
 
 def print_json(document: dict[str, Any]) -> None:

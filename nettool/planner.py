@@ -5,11 +5,9 @@ Pure: the same request, facts and records always give the same plan.
 
 from __future__ import annotations
 
-from nettool import iproute
 from nettool.checks import check_attach
-from nettool.drivers import bridge
 from nettool.errors import Refused
-from nettool.iproute import CLASSIC, MODERN
+from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.plan import Change, Command, Plan, Status
 from nettool.request import Attach
 from nettool.resolve import Findings, check_dialect, parse_attach, resolve_attach, resolve_sandbox
@@ -17,11 +15,8 @@ from nettool.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from nettool.facts import Facts
-    from nettool.model import Endpoint, Records, Sandbox
-    from nettool.plan import Step
+    from nettool.model import Endpoint, Records
     from nettool.request import Request
 
 
@@ -107,46 +102,3 @@ def _with_history(endpoint: Endpoint, before: Endpoint) -> Endpoint:
         replaced=before.replaced or endpoint.replaced,
         enable_ipv6=before.enable_ipv6 or endpoint.enable_ipv6,
     )
-
-
-def lower(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
-    """Return the whole procedure for an endpoint, in order."""
-    return (
-        *name_sandbox(endpoint.sandbox, dialect),
-        *bridge.plug(endpoint, dialect),
-        *bridge.join(endpoint, dialect),
-    )
-
-
-def name_sandbox(sandbox: Sandbox, dialect: str) -> tuple[Step, ...]:
-    """Return the steps that give the sandbox's namespace a name, when it has none."""
-    if not sandbox.named_by_plan:
-        return ()
-    if dialect == MODERN and sandbox.pid is not None:
-        return (iproute.attach_netns_name(sandbox),)
-    return (iproute.make_netns_folder(), iproute.link_netns_name(sandbox))
-
-
-def choose_dialect(wanted: str, facts: Facts) -> str:
-    """Return the dialect to write: `auto` is classic where the host has brctl."""
-    if wanted != "auto":
-        return wanted
-    return CLASSIC if facts.has_tool("brctl") else MODERN
-
-
-def check_tools(steps: Iterable[Step], facts: Facts, findings: Findings) -> None:
-    """Find the programs that the steps need and the host has not."""
-    needed = dict.fromkeys(word for step in steps for word in _programs(step))
-    for tool in needed:
-        if not facts.has_tool(tool):
-            package = iproute.PACKAGES.get(tool, tool)
-            other = ("--dialect modern",) if tool == "brctl" else ()
-            findings.problem(
-                f"{tool} is not installed", f"the package {package} has it",
-                hints=(f"apt-get install {package}", *other),
-            )  # fmt: skip
-
-
-def _programs(step: Step) -> tuple[str, ...]:
-    words = step.do.words()
-    return tuple(dict.fromkeys((words[0], step.do.argv[0])))

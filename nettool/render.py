@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from nettool.codec import encode
-from nettool.output import envelope
+from nettool.envelope import envelope
 from nettool.plan import Command, Status
 
 TYPE_CHECKING = False

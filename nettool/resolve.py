@@ -104,6 +104,8 @@ def parse_interface(text: str) -> Interface:
         raise UsageError(f"--ip {text!r} has no prefix length", hints=(f"--ip {text}/16",))
     if "%" in text:
         raise UsageError(f"--ip {text!r} names an interface; --ifname does that")
+    if address.network.prefixlen == 0 or (address.version == 4 and int(address.ip) >> 24 == 0):
+        raise UsageError(f"--ip {text} cannot be used", why=("it is in no network that a host can be in",))
     network, point_to_point = address.network, address.network.num_addresses <= 2
     if address.ip == network.network_address and not point_to_point:
         raise UsageError(f"--ip {text} is the address of the network {network} itself")
@@ -286,7 +288,7 @@ def _is_meant(wanted: Wanted, host_end: LinkFact, inner: LinkFact) -> bool:
     own = naming.is_marked(host_end.name) or host_end.name in (request.host_ifname, *wanted.known_ends)
     if request.ifname is not None:
         return own and inner.name == request.ifname
-    return own and host_end.master == request.bridge
+    return own and host_end.master in (request.bridge, None)
 
 
 def _free_ifname(inside: NamespaceFacts | None) -> str:

@@ -17,8 +17,9 @@ from nettool.facts import (
     RouteFact,
     SandboxFact,
 )
+from nettool.lowering import lower
 from nettool.model import Endpoint, Record, Records, Sandbox
-from nettool.planner import lower, plan
+from nettool.planner import plan
 from nettool.request import Attach, Detach, Target
 from nettool.value import replace
 
@@ -98,7 +99,15 @@ def _detach() -> tuple[Plan, Facts]:
     facts = replace(
         FACTS,
         host=replace(HOST, links=(*HOST.links, outer)),
-        namespaces=(replace(INSIDE, links=(*INSIDE.links, inner), nsid=0),),
+        namespaces=(
+            replace(
+                INSIDE,
+                links=(*INSIDE.links, inner),
+                addresses=(*INSIDE.addresses, AddressFact("eth0", "172.17.0.10/16")),
+                routes=(RouteFact(4, "default", "172.17.0.1", "eth0"),),
+                nsid=0,
+            ),
+        ),
         netns_names=(NetnsNameFact("1310", 4026532465, "/proc/1310/ns/net"),),
     )
     return made_plan(Detach(Target("pid", "1310")), facts, Records((Record(endpoint, "classic", keys),)))

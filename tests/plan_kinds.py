@@ -140,6 +140,11 @@ ODD_BRIDGE: Final = (
 KINDS: Final = (
     Kind("IPv4", "--ip 172.17.0.10/16"),
     Kind("IPv6", "--ip fd00::10/64"),
+    Kind(
+        "an address that was another MAC's",
+        "--ip 172.17.0.10/16",
+        host=("ip neigh add 172.17.0.10 lladdr 02:42:00:00:00:99 dev docker0 nud stale",),
+    ),
     Kind("both families", "--ip 172.17.0.10/16 --ip fd00::10/64 --ip 172.17.0.11/16"),
     Kind("further routes", "--ip 172.17.0.10/16 --route 10.1.0.0/16 --route 10.2.0.0/16,172.17.0.9"),
     Kind("IPv6 routes", "--ip fd00::10/64 --route fd01::/64 --route fd02::/64,fd00::9 --gateway none"),

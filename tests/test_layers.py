@@ -19,14 +19,19 @@ PACKAGE: Final = ROOT / "nettool"
 # From the ground up: a module may import what stands in a line above its own, and in its own line.
 ROOMS: Final = (
     ("nettool", "nettool.value", "nettool.text", "nettool.errors", "nettool.naming", "nettool.request"),
+    ("nettool.envelope",),
     ("nettool.facts",),
     ("nettool.model",),
     ("nettool.plan", "nettool.codec"),
     ("nettool.iproute", "nettool.drivers"),
     ("nettool.resolve", "nettool.checks"),
-    ("nettool.planner", "nettool.detaching"),
+    ("nettool.lowering",),
+    ("nettool.detaching",),
+    ("nettool.planner",),
     ("nettool.survey",),
-    ("nettool.output", "nettool.render", "nettool.table"),
+    ("nettool.render",),
+    ("nettool.table",),
+    ("nettool.output",),
     ("nettool.renderers",),
     ("nettool.run", "nettool.processes", "nettool.store", "nettool.probe"),
     ("nettool.watch",),
@@ -42,7 +47,8 @@ ROOMS: Final = (
 )
 PURE: Final = (
     "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute", "drivers",
-    "resolve", "checks", "planner", "detaching", "survey", "render", "renderers", "arguments",
+    "resolve", "checks", "lowering", "planner", "detaching", "survey", "envelope", "render", "renderers",
+    "arguments",
 )  # fmt: skip
 IMPURE: Final = frozenset(
     ("os", "subprocess", "sh", "time", "random", "secrets", "socket", "typer", "rich", "pathlib", "shutil")

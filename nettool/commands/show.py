@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def run(arguments: Arguments) -> None:
     """Carry out `nettool show`."""
     from nettool import output
+    from nettool.envelope import envelope
     from nettool.errors import TargetNotFound
     from nettool.factsfile import load_facts
     from nettool.host import read_facts
@@ -27,12 +28,12 @@ def run(arguments: Arguments) -> None:
         raise TargetNotFound(f"{target} has no sandbox to show", why=(sandbox.detail,) if sandbox else ())
     rows = survey(facts, sandbox)
     if arguments.text("output") == "json":
-        output.print_json(output.envelope("show", interfaces=[row.document() for row in rows]))
+        output.print_json(envelope("show", interfaces=[row.document() for row in rows]))
     else:
         print(table(rows))
     unread = sum(1 for s in facts.sandboxes if facts.namespace_of(s.inode) is None)
-    if unread:
-        output.note_line(f"{unread} namespaces could not be entered: root may")
+    if unread and not facts.privileged:
+        output.note_line(f"not shown, since only root may enter: {unread}")
 
 
 VERB = Verb(

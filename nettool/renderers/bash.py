@@ -267,11 +267,13 @@ class _Script:
             case model.Sysctl(netns=netns, name=name, value=value):
                 call = ("look_sysctl",), (_place(netns),), self._sysctl(name), (value,)
             case _:
-                call = self._look_address_or_route(fact)
+                call = self._look_further(fact)
         return call
 
-    def _look_address_or_route(self, fact: Fact) -> tuple[Word, ...]:
+    def _look_further(self, fact: Fact) -> tuple[Word, ...]:
         words = self._words
+        if isinstance(fact, model.Forgotten):
+            return ("look_neighbour",), words.word((Kind.BRIDGE,), fact.link), (fact.ip,), (fact.mac,)
         if isinstance(fact, model.Address):
             link = self._words.link(fact.link, inner=fact.netns is not None)
             cidr = words.word(CIDRS, fact.cidr)

@@ -41,6 +41,10 @@ def probe(fact: Fact, words: Words) -> Probe:
         case model.BridgeMac(bridge=bridge):
             name = words.word((Kind.BRIDGE,), bridge)
             found = Probe((("cat",), ("/sys/class/net/", *name, "/addr_assign_type")), ("3",), exact=True)
+        case model.Forgotten(link=link, ip=ip):
+            bridge_words = words.word((Kind.BRIDGE,), link)
+            shown = (*_words("ip", "neigh", "show", "to", ip, "dev"), bridge_words)
+            found = Probe(shown, ("",), exact=True)
         case model.Inside(host_end=host_end):
             found = Probe(_show(None, words, host_end), (" link-netns",))
         case model.InterfaceName(netns=netns, name=name):

@@ -11,7 +11,7 @@ import enum
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
-from nettool.model import BridgeMac, Gone, Route
+from nettool.model import BridgeMac, Forgotten, Gone, Route
 from nettool.request import RUNTIMES
 from nettool.value import Value
 
@@ -239,7 +239,7 @@ class Words:
 def _kinds(words: tuple[str, ...], at: int, fact: object) -> tuple[Kind, ...]:
     """Return what the word at a place can be, from the one or two in front of it."""
     before, earlier = words[at - 1] if at else "", words[at - 2] if at > 1 else ""
-    if isinstance(fact, BridgeMac):
+    if isinstance(fact, (BridgeMac, Forgotten)):
         return (Kind.BRIDGE,) if before == "dev" else ()
     if (earlier, before) == ("ip", "netns"):
         return ()
