@@ -7,12 +7,14 @@ import re
 import signal
 
 from nettool.errors import Interrupted, NettoolError, Refused, RollbackIncomplete
+from nettool.fingerprint import fingerprint
 from nettool.host import NETNS_FOLDER, read_facts
+from nettool.journal import INCOMPLETE, begin
 from nettool.model import Inside, VethPair
 from nettool.plan import Status, decide, inverse
 from nettool.processes import read_process
 from nettool.run import Started, run
-from nettool.store.rundir import prepare, write_changes
+from nettool.store.rundir import write_changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +23,15 @@ if TYPE_CHECKING:
     from typing import Final
 
     from nettool.facts import Facts
+    from nettool.journal import Journal, Undoing
+    from nettool.locks import Locks
     from nettool.model import Sandbox
     from nettool.plan import Plan, Step
 
 # To move an interface into another namespace the kernel waits for all its readers: 10 to 20 ms.
 _SLOW: Final = (Inside, VethPair)
+# Statuses from here on mean that a command was cut off: what it did is not known.
+_KILLED: Final = 124
 _BATCH_FAILED: Final = r"Command failed -:(\d+)"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -35,43 +41,56 @@ class _StepFailed(Exception):  # noqa: N818 - it never leaves this module
 
 
 class _Transaction:
-    """One run of a plan. `started` are the steps that may have changed the host."""
+    """One run of a plan. `started` are the places in `to_do` that may have changed the host."""
 
-    def __init__(self, plan: Plan, read: Callable[[], Facts]) -> None:
+    def __init__(self, plan: Plan, read: Callable[[], Facts], journal: Journal, locks: Locks) -> None:
         self.plan = plan
+        self.to_do = plan.to_do
         self.read = read
-        self.started: list[Step] = []
+        self.journal = journal
+        self.locks = locks
+        self.started: list[int] = []
         self.signal: int | None = None
 
 
-def apply(plan: Plan, read: Callable[[], Facts]) -> None:
-    """Run what is to do, verify by reading the host again, and record it.
+def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks) -> str:
+    """Run what is to do, verify by reading the host again, and record it; return the run's id.
 
     On any failure, and on SIGINT, SIGTERM or SIGHUP, what ran is undone, last first. Raises
     NettoolError when the host is as before, Interrupted after a signal, and RollbackIncomplete with
-    what is left.
+    what is left. A run that is killed is taken back by `nettool.recovery`, from its journal.
     """
-    prepare()
-    transaction = _Transaction(plan, read)
+    journal = begin(plan, facts)
+    transaction = _Transaction(plan, read, journal, locks)
     restore = _catch_signals(transaction)
     try:
         _run_all(transaction)
         _verify(plan, read())
         write_changes(plan.changes, plan.dialect)
+        journal.end("committed")
     except (_StepFailed, NettoolError, OSError) as failure:
-        left = _roll_back(transaction)
-        raise _explain(transaction, str(failure), left) from failure
+        steps = tuple(transaction.to_do[k] for k in transaction.started)
+        undo = undo_steps(plan.inverse, plan.restores, steps)
+        left = roll_back(undo, lambda: _read_again(transaction), journal, locks)
+        journal.end(INCOMPLETE if left else "taken back")
+        raise _explain(transaction, str(failure), left, before=fingerprint(facts)) from failure
     finally:
         restore()
+    return journal.id
 
 
 def _run_all(transaction: _Transaction) -> None:
-    for steps in batches(transaction.plan.to_do):
+    at = 0
+    for steps in batches(transaction.to_do):
+        places = range(at, at + len(steps))
+        at += len(steps)
         if any(step.touches for step in steps):
             _check_identity(transaction.plan.sandboxes)
         _heed_signal(transaction)
-        transaction.started += steps
-        _execute(steps)
+        transaction.journal.intend(places)
+        transaction.started += places
+        _execute(steps, places, transaction)
+        transaction.journal.done(places)
     _heed_signal(transaction)
 
 
@@ -98,18 +117,25 @@ def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, ...]]:
         yield tuple(group)
 
 
-def _execute(steps: tuple[Step, ...]) -> None:
+def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) -> None:
     batch = steps[0].do.batch() if len(steps) > 1 else None
     lines = "".join(f"{' '.join(step.do.argv[1:])}\n" for step in steps) if batch else None
-    process = Started(batch or steps[0].do.words(), stdin=lines)
+    held = transaction.locks.descriptors
+    process = Started(batch or steps[0].do.words(), stdin=lines, inherited=held)
     if any(step.touches and isinstance(step.makes, _SLOW) for step in steps):
         _load_what_follows()
     result = process.finish()
-    if not result.ok:
-        at = min(_failed_line(result.stderr), len(steps) - 1) if batch else 0
-        said = re.sub(_BATCH_FAILED, "", result.stderr).strip() or result.stdout.strip() or "no message"
-        words = " ".join(steps[at].do.words())
-        raise _StepFailed(f"`{words}` ended with status {result.status}: {said}")
+    if result.ok:
+        return
+    at = min(_failed_line(result.stderr), len(steps) - 1) if batch else 0
+    if result.status < _KILLED:
+        # The command said no, and those behind it never ran: what is there in their places was
+        # put there by somebody else.
+        not_run = places[at:]
+        transaction.journal.failed(not_run)
+        transaction.started = [k for k in transaction.started if k not in not_run]
+    said = re.sub(_BATCH_FAILED, "", result.stderr).strip() or result.stdout.strip() or "no message"
+    raise _StepFailed(f"`{' '.join(steps[at].do.words())}` ended with status {result.status}: {said}")
 
 
 def _load_what_follows() -> None:
@@ -166,22 +192,32 @@ def _verify(plan: Plan, facts: Facts) -> None:
         raise _StepFailed(f"the host does not show what was done: {said}")
 
 
-def _roll_back(transaction: _Transaction) -> list[str]:
-    """Take back what ran; return what could not be taken back.
+def undo_steps(inverted: bool, restores: tuple[Step, ...], started: tuple[Step, ...]) -> tuple[Step, ...]:  # noqa: FBT001 - as the plan says it
+    """Return the steps that take back those that ran.
 
     A plan that was an inverse itself is taken back by the whole procedure that it inverted: what
-    went with another step has no step of its own here.
+    went with another step has no step of its own there.
     """
-    plan = transaction.plan
-    steps = plan.restores if plan.inverse else inverse(transaction.started)
+    if not started:
+        return ()
+    return restores if inverted else inverse(started)
+
+
+def roll_back(
+    steps: tuple[Step, ...], read: Callable[[], Facts], journal: Undoing, locks: Locks
+) -> list[str]:
+    """Take back what ran, each step only if it is there; return what could not be taken back."""
     failures: list[str] = []
-    for step in steps if transaction.started else ():
-        if decide(step, _read_again(transaction)).status is not Status.TODO:
+    for step in steps:
+        if decide(step, read()).status is not Status.TODO:
             continue
-        result = run(step.do.words())
+        journal.undoing(step.makes.key)
+        result = run(step.do.words(), inherited=locks.descriptors)
         if not result.ok:
             failures.append(f"`{' '.join(step.do.words())}`: {result.stderr.strip()}")
-    facts = _read_again(transaction)
+    if not steps:
+        return []
+    facts = read()
     left = [step for step in steps if decide(step, facts).status is Status.TODO]
     return (failures or [step.makes.sentence() for step in left]) if left else []
 
@@ -194,7 +230,7 @@ def _read_again(transaction: _Transaction) -> Facts:
         return read_facts()
 
 
-def _explain(transaction: _Transaction, failure: str, left: list[str]) -> NettoolError:
+def _explain(transaction: _Transaction, failure: str, left: list[str], *, before: str) -> NettoolError:
     what = f"cannot {transaction.plan.title}"
     if left:
         return RollbackIncomplete(
@@ -202,7 +238,10 @@ def _explain(transaction: _Transaction, failure: str, left: list[str]) -> Nettoo
         )
     if transaction.signal is not None:
         return Interrupted(what, signal=transaction.signal, why=(failure,))
-    host = "as before: what ran was taken back" if transaction.started else "unchanged"
+    after = fingerprint(_read_again(transaction))
+    host = "unchanged"
+    if transaction.started:
+        host = f"as before: what ran was taken back (before {before}, after {after})"
     error = NettoolError if transaction.started else Refused
     return error(what, why=(failure,), host=host)
 

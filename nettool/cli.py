@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from nettool.arguments import Arguments, Verb
 
-VERBS: Final = ("attach", "detach", "apply", "show", "facts", "lab")
+VERBS: Final = ("attach", "detach", "apply", "recover", "show", "facts", "lab")
 
 
 def load(name: str) -> Verb:

@@ -24,7 +24,7 @@ class Malformed(ValueError):  # noqa: N818 - the caller turns it into an error w
 def encode(value: object) -> Any:
     """Return the JSON value of frozen values, enums, tuples, mappings and plain values."""
     if isinstance(value, enum.Enum):
-        return value.value
+        return {"is": type(value).__name__, "value": value.value}
     if isinstance(value, Value):
         body = {name: encode(getattr(value, name)) for name in field_types(type(value))}
         return {"is": type(value).__name__, **body}
@@ -56,6 +56,8 @@ def _decode(value: Any, classes: dict[str, type]) -> Any:
     if cls is None:
         raise Malformed(f"unknown object {value['is']!r}")
     body = {key: _decode(item, classes) for key, item in value.items() if key != "is"}
+    if issubclass(cls, enum.Enum):
+        return _member(cls, body)
     try:
         made = cls(**body)
     except TypeError as error:
@@ -72,6 +74,13 @@ def _check_text(text: str) -> None:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise Malformed(f"{text!a} is no text") from error
+
+
+def _member(cls: type[enum.Enum], body: dict[str, Any]) -> enum.Enum:
+    try:
+        return cls(body["value"])
+    except (KeyError, ValueError) as error:
+        raise Malformed(f"{cls.__name__}: {error}") from error
 
 
 def _fits(value: Any, annotation: str) -> bool:

@@ -40,6 +40,12 @@ class TargetNotFound(NettoolError):  # noqa: N818 - reads as what happened
     exit_status = 5
 
 
+class LockBusy(NettoolError):  # noqa: N818 - reads as what happened
+    """Another run holds a lock for longer than the caller wants to wait (exit 6)."""
+
+    exit_status = 6
+
+
 class CheckFailed(NettoolError):  # noqa: N818 - reads as what happened
     """A check found a fault (exit 7)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from nettool import output
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from nettool.arguments import Arguments
     from nettool.facts import Facts
+    from nettool.locks import Locks
     from nettool.plan import Plan, Problem
     from nettool.request import Request
 
@@ -31,6 +33,7 @@ class Mode(Value):
     facts_file: str | None = None
     as_json: bool = False
     yes: bool = False
+    lock_timeout: int = 10
 
     @classmethod
     def of(cls, arguments: Arguments) -> Mode:
@@ -38,25 +41,60 @@ class Mode(Value):
         return cls(
             arguments.flag("dry_run"), arguments.text("export"), arguments.text("format"),
             arguments.flag("explain"), arguments.text("facts"), arguments.text("output") == "json",
-            arguments.flag("yes"),
+            arguments.flag("yes"), arguments.number("lock_timeout") or 0,
         )  # fmt: skip
 
 
 def execute(request: Request, mode: Mode) -> int:
     """Take a request to its end and return the exit status. Raises NettoolError."""
-    read = facts_reader(request, mode)
-    planned, facts = make_plan(request, read)
+    if mode.export is None and not mode.dry_run:
+        if mode.facts_file is not None:
+            raise Refused("facts from a file are for planning", hints=("--dry-run", "--export FILE"))
+        return change(request, mode)
+    planned, facts = make_plan(request, facts_reader(request, mode))
     if mode.export is not None:
         from nettool.export import export  # templates are loaded only to export
 
         export(planned, facts, mode)
-        return _unmet(planned)
-    if mode.dry_run:
+    else:
         output.show_plan(planned, facts, explain=mode.explain, as_json=mode.as_json)
-        return _unmet(planned)
-    if mode.facts_file is not None:
-        raise Refused("facts from a file are for planning", hints=("--dry-run", "--export FILE"))
-    return carry_out(planned, facts, read, mode)
+    return _unmet(planned)
+
+
+def change(request: Request, mode: Mode, agree: Callable[[Plan, Facts], None] | None = None) -> int:
+    """Plan and apply under the host's lock, after taking back what a killed run left.
+
+    `agree` may refuse the plan before it is applied.
+    """
+    from nettool.locks import Locks
+    from nettool.store.rundir import run_folder
+
+    locks = Locks(run_folder(), type(request).__name__.lower(), mode.lock_timeout)
+    try:
+        if os.geteuid() == 0:
+            _own_the_host(locks)
+        read = facts_reader(request, mode)
+        planned, facts = make_plan(request, read)
+        if agree is not None:
+            agree(planned, facts)
+        return carry_out(planned, facts, read, locks, mode)
+    finally:
+        locks.release()
+
+
+def _own_the_host(locks: Locks) -> None:
+    """Take the host's lock, and take back what a killed run left."""
+    from nettool.journal import OPEN, runs
+    from nettool.locks import HOST
+    from nettool.store.rundir import prepare
+
+    prepare()
+    locks.acquire((HOST,))
+    if runs(OPEN):
+        from nettool.recovery import recover
+
+        for run in recover(locks):
+            output.note_line(f"run {run.id} was cut off and has been taken back: {run.title}")
 
 
 def make_plan(request: Request, read: Callable[[], Facts]) -> tuple[Plan, Facts]:
@@ -112,7 +150,9 @@ def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:
     return probe(request.bridge, request.addresses)
 
 
-def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], mode: Mode) -> int:
+def carry_out(
+    planned: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, mode: Mode
+) -> int:
     """Apply a plan whose preconditions hold; say what was done."""
     _refuse(planned)
     if not planned.to_do and not _forgets(planned):
@@ -124,8 +164,10 @@ def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], mode: Mode
     if touched := uplinks_touched(planned, facts):
         _confirm(planned, touched, mode)
     from nettool.apply import apply
+    from nettool.locks import namespace_lock
 
-    apply(planned, read)
+    locks.acquire(namespace_lock(s.netns.inode) for s in planned.sandboxes if s.netns.inode is not None)
+    apply(planned, facts, read, locks)
     output.show_outcome(planned, applied=True, as_json=mode.as_json)
     return 0
 

@@ -43,7 +43,9 @@ class Result(Value):
 class Started:
     """A command under way; `finish` waits for it. Several may run side by side."""
 
-    def __init__(self, argv: Sequence[str], *, stdin: str | None = None) -> None:
+    def __init__(
+        self, argv: Sequence[str], *, stdin: str | None = None, inherited: Sequence[int] = ()
+    ) -> None:
         self.argv = tuple(argv)
         self._stdin = stdin
         self._process: subprocess.Popen[str] | None = None
@@ -59,6 +61,7 @@ class Started:
                 env=environment(),
                 # A Ctrl-C is for nettool alone: it lets the step end, then takes it back.
                 process_group=0,
+                pass_fds=inherited,
             )
         except OSError as error:
             self._failure = f"{self.argv[0]}: {error.strerror}"
@@ -77,9 +80,18 @@ class Started:
         return Result(self.argv, status if status >= 0 else 128 - status, stdout, stderr)
 
 
-def run(argv: Sequence[str], *, stdin: str | None = None, timeout: float = TIMEOUT_SECONDS) -> Result:
-    """Run one command to its end. Never raises for what the command does."""
-    return Started(argv, stdin=stdin).finish(timeout)
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: str | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    inherited: Sequence[int] = (),
+) -> Result:
+    """Run one command to its end. Never raises for what the command does.
+
+    `inherited` are open files that the command keeps open: locks that outlive a caller who dies.
+    """
+    return Started(argv, stdin=stdin, inherited=inherited).finish(timeout)
 
 
 def search_path() -> str:

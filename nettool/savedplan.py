@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nettool.errors import Refused
 from nettool.factsfile import decode_in, load_document
-from nettool.pipeline import Mode, carry_out, execute, facts_reader, make_plan
+from nettool.pipeline import Mode, change, execute, facts_reader, make_plan
 from nettool.render import document
 from nettool.request import Attach, Detach, Target
 
@@ -17,31 +17,43 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Final
 
+    from nettool.facts import Facts
+    from nettool.plan import Plan
+
 CLASSES: Final = (Attach, Detach, Target)
 _COMPARED: Final = ("host", "dialect", "sandboxes", "steps")
 
 
-def apply_saved(path: str, *, dry_run: bool, yes: bool, as_json: bool) -> int:
+def apply_saved(path: str, *, dry_run: bool, yes: bool, lock_timeout: int, as_json: bool) -> int:
     """Carry out the plan in a file. Raises Refused when the host has changed, with what differs."""
     saved = load_document(path, "plan")
     wanted = saved.get("request")
     detach = isinstance(wanted, dict) and wanted.get("is") == "Detach"
     request = decode_in(path, wanted, CLASSES, Detach) if detach else decode_in(path, wanted, CLASSES, Attach)
-    mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
-    read = facts_reader(request, mode)
-    planned, facts = make_plan(request, read)
+    mode = Mode(dry_run=dry_run, yes=yes, lock_timeout=lock_timeout, as_json=as_json)
+
+    def agree(planned: Plan, facts: Facts) -> None:
+        _compare(saved, planned, facts)
+
+    if not dry_run:
+        return change(request, mode, agree)
+    agree(*make_plan(request, facts_reader(request, mode)))
+    return execute(request, mode)
+
+
+def _compare(saved: dict[str, Any], planned: Plan, facts: Facts) -> None:
     now = document(planned, facts)
+    steps = saved.get("steps")
     if planned.decisions and not planned.to_do and not planned.conflicts:
         # Carried out already: that it is done is no reason to refuse it.
-        saved["steps"] = _with_status_of(now["steps"], saved.get("steps"))
-    differing = tuple(differences(saved, now))
+        steps = _with_status_of(now["steps"], steps)
+    differing = tuple(differences({**saved, "steps": steps}, now))
     if differing:
         raise Refused(
             "this host is no longer the one that the plan was made for",
             why=differing,
             hints=("plan again, and read the new plan",),
         )
-    return execute(request, mode) if dry_run else carry_out(planned, facts, read, mode)
 
 
 def _with_status_of(steps: list[dict[str, Any]], saved: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Kind, Operand, Option, Verb
-from nettool.commands.options import JSON
+from nettool.commands.options import JSON, LOCK_TIMEOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def run(arguments: Arguments) -> int:
         arguments.text("file") or "-",
         dry_run=arguments.flag("dry_run"),
         yes=arguments.flag("yes"),
+        lock_timeout=arguments.number("lock_timeout") or 0,
         as_json=arguments.text("output") == "json",
     )
 
@@ -32,6 +33,7 @@ VERB = Verb(
     options=(
         Option(("--dry-run", "-n"), "Say what differs, and show the plan; change nothing.", Kind.FLAG),
         JSON,
+        LOCK_TIMEOUT,
         Option(("--yes", "-y"), "Do not ask, even when the host's own uplink is touched.", Kind.FLAG),
     ),
     examples=("nettool attach --pid 1310 --ip 172.17.0.10/16 --export plan.json", "nettool apply plan.json"),

@@ -27,6 +27,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+LOCK_TIMEOUT: Final = Option(
+    ("--lock-timeout",),
+    "How long to wait for another nettool on this host.",
+    Kind.NUMBER,
+    default=10,
+    metavar="SECONDS",
+)
+
 PLAN: Final = (
     Option(("--dry-run", "-n"), "Show the plan; change nothing.", Kind.FLAG),
     Option(
@@ -49,5 +57,6 @@ PLAN: Final = (
     Option(("--explain",), "Show how each step is undone, too.", Kind.FLAG),
     FACTS,
     JSON,
+    LOCK_TIMEOUT,
     Option(("--yes", "-y"), "Do not ask, even when the host's own uplink is touched.", Kind.FLAG),
 )

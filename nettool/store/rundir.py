@@ -52,18 +52,18 @@ def read_records() -> Records:
 
 
 def prepare() -> None:
-    """Make sure that records can be written, before anything is changed. Raises Refused."""
-    folder = f"{run_folder()}/endpoints"
+    """Make sure that the run folder is there and can be written to by nobody else. Raises Refused."""
+    folder = run_folder()
     try:
-        os.makedirs(run_folder(), mode=0o700, exist_ok=True)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        for path in (folder, *(f"{folder}/{name}" for name in ("endpoints", "tx", "history"))):
+            os.makedirs(path, mode=0o700, exist_ok=True)
+            _check_owner(path)
     except OSError as error:
         raise Refused(
-            f"the state folder {folder} cannot be made",
+            f"the state folder {folder} cannot be used",
             why=(str(error),),
             hints=("NETTOOL_RUN_DIR=FOLDER for another place",),
         ) from error
-    _check_owner(folder)
 
 
 def write_changes(changes: Iterable[Change], dialect: str) -> None:

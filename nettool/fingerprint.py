@@ -1,0 +1,32 @@
+"""One short text for the state of a host: equal before and after means nothing has changed. Pure."""
+
+from __future__ import annotations
+
+import zlib
+
+from nettool.value import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nettool.facts import Facts, LinkFact
+
+
+def fingerprint(facts: Facts) -> str:
+    """Return 16 hex digits for a host's links, addresses, routes and names, and its sandboxes'.
+
+    What the kernel numbers anew (indices, namespace ids) and learns by itself (neighbours) is left
+    out. Two checksums, not a cryptographic hash: it tells of change, not of forgery.
+    """
+    spaces = (facts.host, *sorted(facts.namespaces, key=lambda space: space.inode))
+    text = repr(
+        [
+            (sorted(map(_link, space.links)), sorted(map(repr, space.addresses)), sorted(map(repr, space.routes)))
+            for space in spaces
+        ]
+        + [facts.netns_names, facts.netns_folder]
+    ).encode()
+    return f"{zlib.crc32(text):08x}{zlib.adler32(text):08x}"
+
+
+def _link(link: LinkFact) -> str:
+    return repr(replace(link, index=0, peer_index=None, peer_nsid=None))

@@ -1,0 +1,191 @@
+"""The transaction log: what a run is going to do, written before it does it.
+
+A run has a folder of its own, `/run/nettool/tx/ID/`, with a journal of one JSON object a line, each
+with a checksum. Space is taken before the first step, so that a full disk cannot stop a rollback.
+The folder lives in /run, since it is about the kernel's state, which dies with the boot.
+
+    begin    what is planned, with every step's undo, and the boot it is for
+    intent   which steps come next; written and on disk before they run
+    done     which of them ran
+    undo     which step is being taken back
+    end      how it ended: committed, or taken back
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+
+from nettool.codec import decode, encode
+from nettool.errors import Refused
+from nettool.facts import NeighbourFact, Netns, RouteFact
+from nettool.fingerprint import fingerprint
+from nettool.model import FACTS, Endpoint, Gone, Sandbox
+from nettool.plan import Change, Command, Entry, GoesWith, Scope, Step
+from nettool.store.rundir import run_folder
+from nettool.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Final
+
+    from nettool.facts import Facts
+    from nettool.plan import Plan
+
+CLASSES: Final = (
+    *FACTS, Gone, Change, Command, Endpoint, Entry, GoesWith, NeighbourFact, Netns, RouteFact, Sandbox, Scope,
+    Step,
+)  # fmt: skip
+OPEN = "tx"
+"""The folder of runs that have not ended."""
+ENDED = "history"
+"""The folder of runs that have."""
+INCOMPLETE = "incomplete"
+_LEAST_BYTES: Final = 1 << 16
+
+
+class Logged(Value):
+    """A transaction as its journal tells: what was planned, how far it came, how it ended."""
+
+    id: str
+    title: str
+    boot_id: str
+    steps: tuple[Step, ...]
+    restores: tuple[Step, ...]
+    sandboxes: tuple[Sandbox, ...]
+    changes: tuple[Change, ...]
+    dialect: str
+    inverse: bool
+    snapshot: str
+    started: tuple[int, ...] = ()
+    """The steps, by their place in `steps`, that may have changed the host."""
+    end: str | None = None
+    """`committed`, `taken back`, or None for a run that was cut off."""
+
+
+class Undoing:
+    """A journal open for writing how a run is taken back."""
+
+    def __init__(self, name: str, at: int, flags: int = 0) -> None:
+        self.id = name
+        self._fd = os.open(_path(name), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+        self._at = at
+
+    def undoing(self, key: str) -> None:
+        """Write down which step is being taken back."""
+        self._write({"kind": "undo", "key": key})
+
+    def end(self, how: str) -> None:
+        """Write down how the run ended, and close; unless something is left, put it with the ended."""
+        self._write({"kind": "end", "how": how})
+        os.ftruncate(self._fd, self._at)
+        os.close(self._fd)
+        if how != INCOMPLETE:
+            put_away(self.id)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        text = json.dumps(line)
+        data = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
+        self._at += os.pwrite(self._fd, data, self._at)
+        os.fdatasync(self._fd)
+
+
+class Journal(Undoing):
+    """The journal of one run, from its beginning."""
+
+    def __init__(self, name: str, first: dict[str, Any]) -> None:
+        os.mkdir(f"{run_folder()}/{OPEN}/{name}", 0o700)
+        super().__init__(name, 0, os.O_CREAT | os.O_EXCL)
+        os.posix_fallocate(self._fd, 0, max(_LEAST_BYTES, 4 * len(json.dumps(first))))
+        self._write(first)
+
+    def intend(self, places: Iterable[int]) -> None:
+        """Write down which steps come next."""
+        self._write({"kind": "intent", "steps": list(places)})
+
+    def done(self, places: Iterable[int]) -> None:
+        """Write down which steps ran."""
+        self._write({"kind": "done", "steps": list(places)})
+
+    def failed(self, places: Iterable[int]) -> None:
+        """Write down which steps were intended and did not change anything."""
+        self._write({"kind": "failed", "steps": list(places)})
+
+
+def begin(plan: Plan, facts: Facts) -> Journal:
+    """Open the journal of a new run. Raises Refused when it cannot be written."""
+    name = f"{time.time_ns() // 1_000_000:x}-{os.getpid()}"
+    first = {
+        "kind": "begin", "title": plan.title, "boot_id": facts.boot_id, "steps": encode(plan.to_do),
+        "restores": encode(plan.restores), "sandboxes": encode(plan.sandboxes),
+        "changes": encode(plan.changes), "dialect": plan.dialect, "inverse": plan.inverse,
+        "snapshot": fingerprint(facts),
+    }  # fmt: skip
+    try:
+        return Journal(name, first)
+    except OSError as error:
+        why = (f"{run_folder()}/{OPEN}/{name}: {error.strerror}",)
+        raise Refused("the journal of this run cannot be written", why=why) from error
+
+
+def runs(folder: str) -> tuple[str, ...]:
+    """Return the ids of the runs in a folder (`OPEN` or `ENDED`), oldest first."""
+    try:
+        return tuple(sorted(os.listdir(f"{run_folder()}/{folder}")))
+    except FileNotFoundError:
+        return ()
+
+
+def put_away(name: str) -> None:
+    """Put an ended run's journal with the others that have ended."""
+    os.rename(f"{run_folder()}/{OPEN}/{name}", f"{run_folder()}/{ENDED}/{name}")
+
+
+def read_journal(name: str, folder: str = OPEN) -> Logged | None:
+    """Read a journal; None when not even its beginning was written whole: then nothing ran."""
+    lines = [line for line, _ in _lines(_path(name, folder))]
+    if not lines or lines[0].get("kind") != "begin":
+        return None
+    begin = lines[0]
+    started = [k for line in lines if line["kind"] == "intent" for k in line["steps"]]
+    failed = {k for line in lines if line["kind"] == "failed" for k in line["steps"]}
+    parts = {key: decode(begin[key], CLASSES) for key in ("steps", "restores", "sandboxes", "changes")}
+    return Logged(
+        id=name,
+        title=begin["title"],
+        boot_id=begin["boot_id"],
+        dialect=begin["dialect"],
+        inverse=begin["inverse"],
+        snapshot=begin["snapshot"],
+        started=tuple(k for k in started if k not in failed),
+        end=next((line["how"] for line in lines if line["kind"] == "end"), None),
+        **parts,
+    )
+
+
+def resume(name: str) -> Undoing:
+    """Open the journal of a run that was cut off, to write behind its last whole line."""
+    return Undoing(_path(name), max((end for _, end in _lines(_path(name))), default=0))
+
+
+def _path(name: str, folder: str = OPEN) -> str:
+    return f"{run_folder()}/{folder}/{name}/journal"
+
+
+def _lines(path: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield a journal's lines, each with where it ends, up to the first that is torn or unwritten."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return
+    at = 0
+    for line in data.split(b"\n"):
+        checksum, _, text = line.partition(b" ")
+        if not text or f"{zlib.crc32(text):08x}".encode() != checksum:
+            return
+        at += len(line) + 1
+        yield json.loads(text), at
