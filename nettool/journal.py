@@ -152,7 +152,7 @@ def read_journal(name: str, folder: str = OPEN) -> Logged | None:
     begin = lines[0]
     started = [k for line in lines if line["kind"] == "intent" for k in line["steps"]]
     failed = {k for line in lines if line["kind"] == "failed" for k in line["steps"]}
-    parts = {key: decode(begin[key], CLASSES) for key in ("steps", "restores", "sandboxes", "changes")}
+    parts = {key: decode(begin[key], CLASSES, {"Fact": FACTS}) for key in ("steps", "restores", "sandboxes", "changes")}
     return Logged(
         id=name,
         title=begin["title"],
@@ -168,7 +168,7 @@ def read_journal(name: str, folder: str = OPEN) -> Logged | None:
 
 def resume(name: str) -> Undoing:
     """Open the journal of a run that was cut off, to write behind its last whole line."""
-    return Undoing(_path(name), max((end for _, end in _lines(_path(name))), default=0))
+    return Undoing(name, max((end for _, end in _lines(_path(name))), default=0))
 
 
 def _path(name: str, folder: str = OPEN) -> str:
