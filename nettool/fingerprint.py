@@ -18,13 +18,12 @@ def fingerprint(facts: Facts) -> str:
     out. Two checksums, not a cryptographic hash: it tells of change, not of forgery.
     """
     spaces = (facts.host, *sorted(facts.namespaces, key=lambda space: space.inode))
-    text = repr(
-        [
-            (sorted(map(_link, space.links)), sorted(map(repr, space.addresses)), sorted(map(repr, space.routes)))
-            for space in spaces
-        ]
-        + [facts.netns_names, facts.netns_folder]
-    ).encode()
+    parts = [
+        sorted(lines)
+        for space in spaces
+        for lines in (map(_link, space.links), map(repr, space.addresses), map(repr, space.routes))
+    ]
+    text = repr((parts, facts.netns_names, facts.netns_folder)).encode()
     return f"{zlib.crc32(text):08x}{zlib.adler32(text):08x}"
 
 

@@ -152,7 +152,8 @@ def read_journal(name: str, folder: str = OPEN) -> Logged | None:
     begin = lines[0]
     started = [k for line in lines if line["kind"] == "intent" for k in line["steps"]]
     failed = {k for line in lines if line["kind"] == "failed" for k in line["steps"]}
-    parts = {key: decode(begin[key], CLASSES, {"Fact": FACTS}) for key in ("steps", "restores", "sandboxes", "changes")}
+    kinds = ("steps", "restores", "sandboxes", "changes")
+    parts = {key: decode(begin[key], CLASSES, {"Fact": FACTS}) for key in kinds}
     return Logged(
         id=name,
         title=begin["title"],
