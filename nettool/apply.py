@@ -66,6 +66,7 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks) -> 
     try:
         _run_all(transaction)
         _verify(plan, read())
+        journal.verified()
         write_changes(plan.changes, plan.dialect)
         journal.end("committed")
     except (_StepFailed, NettoolError, OSError) as failure:

@@ -7,6 +7,8 @@ The folder lives in /run, since it is about the kernel's state, which dies with 
     begin    what is planned, with every step's undo, and the boot it is for
     intent   which steps come next; written and on disk before they run
     done     which of them ran
+    failed   which of them were refused, and changed nothing
+    verified the host shows what was planned; only records are left to write
     undo     which step is being taken back
     end      how it ended: committed, or taken back
 """
@@ -62,6 +64,7 @@ class Logged(Value):
     snapshot: str
     started: tuple[int, ...] = ()
     """The steps, by their place in `steps`, that may have changed the host."""
+    verified: bool = False
     end: str | None = None
     """`committed`, `taken back`, or None for a run that was cut off."""
 
@@ -109,6 +112,10 @@ class Journal(Undoing):
     def done(self, places: Iterable[int]) -> None:
         """Write down which steps ran."""
         self._write({"kind": "done", "steps": list(places)})
+
+    def verified(self) -> None:
+        """Write down that the host shows what was planned: from here on the run is finished, not undone."""
+        self._write({"kind": "verified"})
 
     def failed(self, places: Iterable[int]) -> None:
         """Write down which steps were intended and did not change anything."""
@@ -162,6 +169,7 @@ def read_journal(name: str, folder: str = OPEN) -> Logged | None:
         inverse=begin["inverse"],
         snapshot=begin["snapshot"],
         started=tuple(k for k in started if k not in failed),
+        verified=any(line["kind"] == "verified" for line in lines),
         end=next((line["how"] for line in lines if line["kind"] == "end"), None),
         **parts,
     )

@@ -150,9 +150,7 @@ def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:
     return probe(request.bridge, request.addresses)
 
 
-def carry_out(
-    planned: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, mode: Mode
-) -> int:
+def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, mode: Mode) -> int:
     """Apply a plan whose preconditions hold; say what was done."""
     _refuse(planned)
     if not planned.to_do and not _forgets(planned):

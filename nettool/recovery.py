@@ -13,7 +13,7 @@ from nettool.errors import RollbackIncomplete
 from nettool.facts import SandboxFact
 from nettool.host import read_facts, read_text
 from nettool.journal import ENDED, INCOMPLETE, OPEN, put_away, read_journal, resume, runs
-from nettool.store.rundir import run_folder
+from nettool.store.rundir import run_folder, write_changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def recover(locks: Locks) -> tuple[Logged, ...]:
         if run is None or run.boot_id != boot:
             # Nothing had begun, or the kernel's state went with the boot.
             shutil.rmtree(f"{run_folder()}/{OPEN}/{name}", ignore_errors=True)
+        elif run.verified and run.end is None:
+            # All but the records was done: a rollback would undo what the host was shown to have.
+            write_changes(run.changes, run.dialect)
+            resume(name).end("committed")
         elif run.end in (None, INCOMPLETE):
             _take_back(run, locks)
             recovered.append(run)

@@ -33,11 +33,15 @@ ROOMS: Final = (
     ("nettool.table",),
     ("nettool.output",),
     ("nettool.renderers",),
+    ("nettool.fingerprint",),
     ("nettool.run", "nettool.processes", "nettool.store", "nettool.probe"),
+    ("nettool.locks",),
+    ("nettool.journal",),
     ("nettool.watch",),
     ("nettool.host", "nettool.arguments"),
     ("nettool.runtimes", "nettool.sandboxes"),
     ("nettool.apply", "nettool.factsfile"),
+    ("nettool.recovery",),
     ("nettool.pipeline", "nettool.savedplan", "nettool.export", "nettool.lab"),
     ("nettool.plugins",),
     ("nettool.commands",),
@@ -47,7 +51,7 @@ ROOMS: Final = (
 )
 PURE: Final = (
     "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute", "drivers",
-    "resolve", "checks", "lowering", "planner", "detaching", "survey", "envelope", "render", "renderers",
+    "resolve", "checks", "lowering", "planner", "detaching", "survey", "envelope", "fingerprint", "render", "renderers",
     "arguments",
 )  # fmt: skip
 IMPURE: Final = frozenset(

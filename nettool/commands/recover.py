@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def run(arguments: Arguments) -> None:
     """Carry out `nettool recover`."""
     from nettool import output
+    from nettool.envelope import envelope
     from nettool.locks import HOST, Locks
     from nettool.recovery import recover
     from nettool.store.rundir import prepare, run_folder
@@ -23,7 +24,7 @@ def run(arguments: Arguments) -> None:
     recovered = recover(locks)
     if arguments.text("output") == "json":
         runs = [{"id": each.id, "title": each.title} for each in recovered]
-        output.print_json(output.envelope("recovered", runs=runs))
+        output.print_json(envelope("recovered", runs=runs))
         return
     for each in recovered:
         print(f"taken back: run {each.id}, {each.title}")
