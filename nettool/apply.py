@@ -50,6 +50,7 @@ class _Transaction:
         self.journal = journal
         self.locks = locks
         self.started: list[int] = []
+        self.ran = False
         self.signal: int | None = None
 
 
@@ -89,6 +90,7 @@ def _run_all(transaction: _Transaction) -> None:
             _check_identity(transaction.plan.sandboxes)
         _heed_signal(transaction)
         transaction.journal.intend(places)
+        transaction.ran = True
         transaction.started += places
         _execute(steps, places, transaction)
         transaction.journal.done(places)
@@ -130,9 +132,9 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
         return
     at = min(_failed_line(result.stderr), len(steps) - 1) if batch else 0
     if result.status < _KILLED:
-        # The command said no, and those behind it never ran: what is there in their places was
-        # put there by somebody else.
-        not_run = places[at:]
+        # Those behind it never ran. It may have changed something before it failed, unless it says
+        # that what it should make is there: then somebody else has made it meanwhile.
+        not_run = places[at if "File exists" in result.stderr else at + 1 :]
         transaction.journal.failed(not_run)
         transaction.started = [k for k in transaction.started if k not in not_run]
     said = re.sub(_BATCH_FAILED, "", result.stderr).strip() or result.stdout.strip() or "no message"
@@ -240,11 +242,10 @@ def _explain(transaction: _Transaction, failure: str, left: list[str], *, before
     if transaction.signal is not None:
         return Interrupted(what, signal=transaction.signal, why=(failure,))
     after = fingerprint(_read_again(transaction))
-    host = "unchanged"
-    if transaction.started:
+    if transaction.ran:
         host = f"as before: what ran was taken back (before {before}, after {after})"
-    error = NettoolError if transaction.started else Refused
-    return error(what, why=(failure,), host=host)
+        return NettoolError(what, why=(failure,), host=host)
+    return Refused(what, why=(failure,))
 
 
 def _catch_signals(transaction: _Transaction) -> Callable[[], None]:

@@ -15,6 +15,7 @@ The folder lives in /run, since it is about the kernel's state, which dies with 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -87,7 +88,9 @@ class Undoing:
         os.ftruncate(self._fd, self._at)
         os.close(self._fd)
         if how != INCOMPLETE:
-            put_away(self.id)
+            # Somebody may have removed the folder; the run has ended all the same.
+            with contextlib.suppress(OSError):
+                put_away(self.id)
 
     def _write(self, line: dict[str, Any]) -> None:
         text = json.dumps(line)

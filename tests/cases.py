@@ -17,6 +17,7 @@ import nettool.pipeline
 from nettool.arguments import parse
 from nettool.cli import load
 from nettool.facts import AddressFact, Facts, LinkFact, NamespaceFacts, NetnsNameFact, RouteFact, SandboxFact
+from nettool.locks import Locks
 from nettool.model import Record, Records
 from nettool.pipeline import Mode, carry_out
 from nettool.planner import plan
@@ -50,10 +51,11 @@ def case_files() -> list[Path]:
 def planned(case: Case, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Take a case as far as to where commands would run. Raises NettoolError."""
     monkeypatch.setattr(nettool.apply, "apply", lambda *_: None)
+    monkeypatch.setattr(Locks, "acquire", lambda *_: None)
     request, mode = typed(case["request"], monkeypatch)
     facts = _facts(case)
     made = plan(request, facts, Records(tuple(_records(case, monkeypatch))))
-    carry_out(made, facts, lambda: facts, mode)
+    carry_out(made, facts, lambda: facts, Locks("/nowhere", "test"), mode)
     return made
 
 

@@ -50,9 +50,9 @@ ROOMS: Final = (
     ("nettool.__main__",),
 )
 PURE: Final = (
-    "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute", "drivers",
-    "resolve", "checks", "lowering", "planner", "detaching", "survey", "envelope", "fingerprint", "render", "renderers",
-    "arguments",
+    "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute",
+    "drivers", "resolve", "checks", "lowering", "planner", "detaching", "survey", "envelope",
+    "fingerprint", "render", "renderers", "arguments",
 )  # fmt: skip
 IMPURE: Final = frozenset(
     ("os", "subprocess", "sh", "time", "random", "secrets", "socket", "typer", "rich", "pathlib", "shutil")
