@@ -46,12 +46,6 @@ class LockBusy(NettoolError):  # noqa: N818 - reads as what happened
     exit_status = 6
 
 
-class CheckFailed(NettoolError):  # noqa: N818 - reads as what happened
-    """A check found a fault (exit 7)."""
-
-    exit_status = 7
-
-
 class RollbackIncomplete(NettoolError):  # noqa: N818 - reads as what happened
     """The plan failed and could not be taken back in full; what is left is in `why` (exit 8)."""
 

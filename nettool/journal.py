@@ -172,7 +172,8 @@ def read_journal(name: str, folder: str = OPEN) -> Logged | None:
         inverse=begin["inverse"],
         snapshot=begin["snapshot"],
         started=tuple(k for k in started if k not in failed),
-        verified=any(line["kind"] == "verified" for line in lines),
+        # A run whose records could not be written was verified, too, and is on its way back.
+        verified=[line["kind"] for line in lines if line["kind"] in ("verified", "undo")] == ["verified"],
         end=next((line["how"] for line in lines if line["kind"] == "end"), None),
         **parts,
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 
 from nettool.apply import roll_back, undo_steps
-from nettool.errors import RollbackIncomplete
+from nettool.codec import Malformed
+from nettool.errors import Refused, RollbackIncomplete
 from nettool.facts import SandboxFact
 from nettool.host import read_facts, read_text
 from nettool.journal import ENDED, INCOMPLETE, OPEN, put_away, read_journal, resume, runs
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from nettool.locks import Locks
 
 KEPT: Final = 50
-"""How many ended runs are kept for `nettool history`."""
+"""How many ended runs' journals are kept."""
 
 
 def recover(locks: Locks) -> tuple[Logged, ...]:
@@ -35,7 +36,7 @@ def recover(locks: Locks) -> tuple[Logged, ...]:
     boot = read_text("/proc/sys/kernel/random/boot_id").strip()
     recovered = []
     for name in reversed(runs(OPEN)):
-        run = read_journal(name)
+        run = _read(name)
         if run is None or run.boot_id != boot:
             # Nothing had begun, or the kernel's state went with the boot.
             shutil.rmtree(f"{run_folder()}/{OPEN}/{name}", ignore_errors=True)
@@ -51,6 +52,17 @@ def recover(locks: Locks) -> tuple[Logged, ...]:
     for name in runs(ENDED)[:-KEPT]:
         shutil.rmtree(f"{run_folder()}/{ENDED}/{name}", ignore_errors=True)
     return tuple(recovered)
+
+
+def _read(name: str) -> Logged | None:
+    try:
+        return read_journal(name)
+    except (Malformed, KeyError) as error:
+        raise Refused(
+            f"the journal of run {name} cannot be read",
+            why=(f"{run_folder()}/{OPEN}/{name}: {error}", "it may be from another version of nettool"),
+            hints=("nettool recover, with the version that wrote it",),
+        ) from error
 
 
 def _take_back(run: Logged, locks: Locks) -> None:

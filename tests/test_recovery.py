@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,6 +93,53 @@ def test_a_torn_journal_is_read_up_to_the_tear(host: Host, tmp_path: Path) -> No
     journal.write_bytes(text + b'0badc0de {"kind": "done", "st')
     assert host.nettool("recover").returncode == 0
     assert difference(before, scene.snapshot()) == ""
+
+
+def _cut_off(host: Host, *, behind: bytes) -> Path:
+    """Make the last run one that was killed right after it wrote a line with that text."""
+    (run,) = os.listdir(host.path("/run/nettool/history"))
+    host.check("mv", f"/run/nettool/history/{run}", f"/run/nettool/tx/{run}")
+    journal = host.path(f"/run/nettool/tx/{run}/journal")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    last = next(number for number, line in enumerate(lines) if behind in line)
+    journal.write_bytes(b"".join(lines[: last + 1]))
+    return journal
+
+
+def test_a_run_that_was_verified_is_finished_forward(host: Host) -> None:
+    scene = furnish(host, PLAIN)
+    before = scene.snapshot()
+    host.nettool(*scene.attach("classic")).check_returncode()
+    wired = scene.snapshot()
+    _cut_off(host, behind=b'"verified"')
+    host.check("sh", "-c", "rm /run/nettool/endpoints/*")
+    host.nettool("recover").check_returncode()
+    assert difference(wired, scene.snapshot()) == ""
+    host.nettool(*scene.detach("classic")).check_returncode()
+    assert difference(before, scene.snapshot()) == ""
+
+
+def test_a_verified_run_that_was_on_its_way_back_is_taken_back(host: Host) -> None:
+    scene = furnish(host, PLAIN)
+    before = scene.snapshot()
+    host.nettool(*scene.attach("classic")).check_returncode()
+    journal = _cut_off(host, behind=b'"verified"')
+    host.check("sh", "-c", "rm /run/nettool/endpoints/*")
+    text = b'{"kind": "undo", "key": "veth"}'
+    journal.write_bytes(journal.read_bytes() + b"%08x %s\n" % (zlib.crc32(text), text))
+    host.nettool("recover").check_returncode()
+    assert difference(before, scene.snapshot()) == ""
+
+
+def test_a_journal_of_another_version_is_refused_with_words(host: Host) -> None:
+    scene = furnish(host, PLAIN)
+    host.nettool("recover").check_returncode()
+    text = b'{"kind": "begin", "title": "x", "boot_id": "y", "steps": [{"is": "Other"}]}'
+    host.check("mkdir", "/run/nettool/tx/1")
+    host.path("/run/nettool/tx/1/journal").write_bytes(b"%08x %s\n" % (zlib.crc32(text), text))
+    done = host.nettool(*scene.attach("classic"))
+    assert done.returncode == 4
+    assert "the journal of run 1 cannot be read" in done.stderr
 
 
 def test_a_held_lock_is_waited_for_and_its_holder_named(host: Host) -> None:
