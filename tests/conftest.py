@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
 import pytest
+from battery import PARTS, Cases, Report
 from hosts import Host, HostUnavailableError
 from real import Docker, EngineUnavailableError, Podman
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+# Where there are workers, they send what they have seen to the one process that writes.
+_REPORT: Final = Report()
 
 
 def _opened(make: Callable[[], Host]) -> Iterator[Host]:
@@ -47,9 +53,31 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     yield from _opened(lambda: Podman(tmp_path_factory.mktemp("podman")))
 
 
+@pytest.fixture
+def cases(record_property: Callable[[str, object], None]) -> Iterator[Cases]:
+    """Count the cases that one test goes through, for the report."""
+    counted = Cases()
+    yield counted
+    record_property("cases", counted.count)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Take the figures of one phase of a test."""
+    _REPORT.take(report)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report, where it is asked for."""
+    if "NETTOOL_REPORT" in os.environ and not hasattr(session.config, "workerinput"):
+        _REPORT.write()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use an engine, and keep them on one worker, so that it is started once."""
+    """Mark the tests of the battery, and those that use an engine; keep them on one worker."""
     for item in items:
+        for mark in item.iter_markers("battery"):
+            assert mark.args[0] in PARTS, f"{item.nodeid}: no such part of the battery"
+            item.user_properties.append(("battery", mark.args[0]))
         for engine in ("docker", "podman"):
             if engine in getattr(item, "fixturenames", ()):
                 item.add_marker(engine)
