@@ -8,10 +8,11 @@ import signal
 
 from nettool.errors import Interrupted, NettoolError, Refused, RollbackIncomplete
 from nettool.fingerprint import fingerprint
+from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
 from nettool.host import NETNS_FOLDER, read_facts
-from nettool.journal import INCOMPLETE, begin
+from nettool.journal import begin
 from nettool.model import Inside, VethPair
-from nettool.plan import Status, decide, inverse
+from nettool.plan import Status, decide, undo_steps
 from nettool.processes import read_process
 from nettool.run import Started, run
 from nettool.store.rundir import write_changes
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from nettool.facts import Facts
+    from nettool.history import Timer
     from nettool.journal import Journal, Undoing
     from nettool.locks import Locks
     from nettool.model import Sandbox
@@ -54,31 +56,64 @@ class _Transaction:
         self.signal: int | None = None
 
 
-def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks) -> str:
+def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wait: int = 0) -> str:
     """Run what is to do, verify by reading the host again, and record it; return the run's id.
 
-    On any failure, and on SIGINT, SIGTERM or SIGHUP, what ran is undone, last first. Raises
-    NettoolError when the host is as before, Interrupted after a signal, and RollbackIncomplete with
-    what is left. A run that is killed is taken back by `nettool.recovery`, from its journal.
+    With `wait` the run is taken back after so many seconds, unless it is confirmed: it is recorded
+    only then. On any failure, and on SIGINT, SIGTERM or SIGHUP, what ran is undone, last first.
+    Raises NettoolError when the host is as before, Interrupted after a signal, and
+    RollbackIncomplete with what is left. A run that is killed is taken back by `nettool.recovery`,
+    from its journal.
     """
     journal = begin(plan, facts)
+    timer = _arm(plan, journal, wait) if wait else None
     transaction = _Transaction(plan, read, journal, locks)
     restore = _catch_signals(transaction)
     try:
         _run_all(transaction)
         _verify(plan, read())
         journal.verified()
-        write_changes(plan.changes, plan.dialect)
-        journal.end("committed")
+        if timer is None:
+            write_changes(plan.changes)
+            journal.end(COMMITTED)
+        else:
+            journal.close()
     except (_StepFailed, NettoolError, OSError) as failure:
+        if timer is not None:
+            disarm(journal.id, timer)
         steps = tuple(transaction.to_do[k] for k in transaction.started)
         undo = undo_steps(plan.inverse, plan.restores, steps)
         left = roll_back(undo, lambda: _read_again(transaction), journal, locks)
-        journal.end(INCOMPLETE if left else "taken back")
+        journal.end(INCOMPLETE if left else TAKEN_BACK)
         raise _explain(transaction, str(failure), left, before=fingerprint(facts)) from failure
     finally:
         restore()
     return journal.id
+
+
+def _arm(plan: Plan, journal: Journal, seconds: int) -> Timer:
+    """Start the timer before the first step. Raises Refused, with nothing left of the run."""
+    from nettool.confirmation import arm  # most runs wait for nobody
+
+    try:
+        timer = arm(journal.id, plan, seconds)
+    except Refused:
+        journal.end(TAKEN_BACK)
+        raise
+    try:
+        journal.armed(timer)
+    except OSError as error:
+        disarm(journal.id, timer)
+        journal.end(TAKEN_BACK)
+        raise Refused("the journal of this run cannot be written", why=(str(error),)) from error
+    return timer
+
+
+def disarm(run_id: str, timer: Timer) -> None:
+    """Stop the timer of a run that is taken back here."""
+    from nettool.confirmation import disarm as stop
+
+    stop(run_id, timer)
 
 
 def _run_all(transaction: _Transaction) -> None:
@@ -193,17 +228,6 @@ def _verify(plan: Plan, facts: Facts) -> None:
     if wrong:
         said = "; ".join(f"{d.step.makes.sentence()}: {d.found or 'not so'}" for d in wrong)
         raise _StepFailed(f"the host does not show what was done: {said}")
-
-
-def undo_steps(inverted: bool, restores: tuple[Step, ...], started: tuple[Step, ...]) -> tuple[Step, ...]:  # noqa: FBT001 - as the plan says it
-    """Return the steps that take back those that ran.
-
-    A plan that was an inverse itself is taken back by the whole procedure that it inverted: what
-    went with another step has no step of its own there.
-    """
-    if not started:
-        return ()
-    return restores if inverted else inverse(started)
 
 
 def roll_back(

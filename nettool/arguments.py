@@ -77,27 +77,30 @@ Given = str | int | bool | tuple[str, ...] | None
 
 
 class Arguments(Value):
-    """The values of one command line, by option key, with an accessor for each kind."""
+    """The values of one command line, by option key, with an accessor for each kind.
+
+    An option that the verb does not have reads like one that was not given.
+    """
 
     values: Mapping[str, Given]
 
     def text(self, key: str) -> str | None:
         """Return a text option's value, or None when it was not given and has no default."""
-        value = self.values[key]
+        value = self.values.get(key)
         return None if value is None else str(value)
 
     def number(self, key: str) -> int | None:
         """Return a number option's value, or None when it was not given."""
-        value = self.values[key]
+        value = self.values.get(key)
         return value if isinstance(value, int) else None
 
     def flag(self, key: str) -> bool:
         """Whether the flag was given."""
-        return bool(self.values[key])
+        return bool(self.values.get(key))
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return every value of a repeatable option, in order."""
-        value = self.values[key]
+        value = self.values.get(key)
         return value if isinstance(value, tuple) else ()
 
 

@@ -21,7 +21,19 @@ if TYPE_CHECKING:
 
     from nettool.arguments import Arguments, Verb
 
-VERBS: Final = ("attach", "detach", "apply", "recover", "show", "facts", "lab")
+VERBS: Final = (
+    "attach",
+    "detach",
+    "apply",
+    "confirm",
+    "undo",
+    "history",
+    "recover",
+    "gc",
+    "show",
+    "facts",
+    "lab",
+)
 
 
 def load(name: str) -> Verb:

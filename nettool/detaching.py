@@ -41,8 +41,8 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
     staying = tuple(record for record in there if record not in chosen)
     dialect = choose_dialect(request.dialect, facts)
     steps = (
-        *(step for record in chosen for step in _undo_endpoint(record, dialect)),
-        *(() if staying else _undo_sandbox(chosen, facts)),
+        *(step for record in chosen for step in inverse_of_endpoint(record, dialect)),
+        *(() if staying else inverse_of_sandbox(chosen, facts)),
     )
     check_tools(steps, facts, findings)
     names = ", ".join(record.endpoint.ifname for record in chosen) or "nothing"
@@ -52,11 +52,11 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
         dialect=dialect,
         steps=steps,
         sandboxes=(sandbox,) if sandbox.netns.inode is not None else (),
-        changes=(*(Change(r.endpoint, present=False) for r in chosen), *_inherit(chosen, staying)),
+        changes=(*(Change(None, r) for r in chosen), *_inherit(chosen, staying)),
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),
         inverse=True,
-        restores=tuple(step for record in chosen for step in _restore(record, facts)),
+        restores=tuple(step for record in chosen for step in restore(record, facts)),
     ).against(facts)
 
 
@@ -162,12 +162,13 @@ def _choose(request: Detach, there: tuple[Record, ...], sandbox: Sandbox, facts:
     return chosen
 
 
-def _undo_endpoint(record: Record, dialect: str) -> tuple[Step, ...]:
+def inverse_of_endpoint(record: Record, dialect: str) -> tuple[Step, ...]:
+    """Return the steps that take an endpoint away, as far as nettool made it."""
     steps = lower(record.endpoint, dialect)
     return inverse(s for s in steps if s.scope is Scope.ENDPOINT and s.makes.key in record.made)
 
 
-def _undo_sandbox(chosen: tuple[Record, ...], facts: Facts) -> tuple[Step, ...]:
+def inverse_of_sandbox(chosen: tuple[Record, ...], facts: Facts) -> tuple[Step, ...]:
     """Return the steps that take the namespace's name back, in the way that it was given."""
     steps: dict[str, Step] = {}
     for record in chosen:
@@ -179,7 +180,7 @@ def _undo_sandbox(chosen: tuple[Record, ...], facts: Facts) -> tuple[Step, ...]:
     return inverse(steps.values())
 
 
-def _restore(record: Record, facts: Facts) -> tuple[Step, ...]:
+def restore(record: Record, facts: Facts) -> tuple[Step, ...]:
     """Return the procedure that makes what there is of an endpoint again, MACs included."""
     host_end = facts.host.link(record.endpoint.host_end)
     inside = facts.namespace(record.endpoint.sandbox.netns)
@@ -207,4 +208,5 @@ def _inherit(chosen: tuple[Record, ...], staying: tuple[Record, ...]) -> tuple[C
     if not handed:
         return ()
     sandbox = replace(heir.endpoint.sandbox, named_by_plan=True, netns=chosen[0].endpoint.sandbox.netns)
-    return (Change(replace(heir.endpoint, sandbox=sandbox), present=True, made=(*heir.made, *handed)),)
+    endpoint = replace(heir.endpoint, sandbox=sandbox)
+    return (Change(replace(heir, endpoint=endpoint, made=(*heir.made, *handed)), heir),)

@@ -52,6 +52,12 @@ class RollbackIncomplete(NettoolError):  # noqa: N818 - reads as what happened
     exit_status = 8
 
 
+class NotConfirmed(NettoolError):  # noqa: N818 - reads as what happened
+    """Nobody confirmed the run in time; it was taken back (exit 9)."""
+
+    exit_status = 9
+
+
 class Interrupted(NettoolError):  # noqa: N818 - reads as what happened
     """A signal ended the run; what ran was taken back (exit 128 + signal)."""
 

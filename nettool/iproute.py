@@ -23,7 +23,7 @@ from nettool.model import (
     Up,
     VethPair,
 )
-from nettool.plan import Command, Entry, GoesWith, Scope, Step
+from nettool.plan import Command, Entry, GoesWith, Scope, Stays, Step
 from nettool.value import replace
 
 TYPE_CHECKING = False
@@ -120,6 +120,18 @@ def _add_veth(endpoint: Endpoint, outer: tuple[str, ...], inner: tuple[str, ...]
     )
 
 
+def add_loose_veth(host_end: str, peer: str, mac: str, peer_mac: str) -> Step:
+    """Make a cable whose two ends stay on the host."""
+    outer = ("name", host_end, "address", mac, "type", "veth", "peer")
+    return Step(
+        do=Command(("ip", "link", "add", *outer, "name", peer, "address", peer_mac)),
+        undo=Command(("ip", "link", "del", "dev", host_end)),
+        makes=VethPair(host_end, peer),
+        scope=Scope.ENDPOINT,
+        why="a virtual cable that leads nowhere",
+    )
+
+
 def _outer_settings(endpoint: Endpoint) -> tuple[str, ...]:
     mac = ("address", endpoint.host_mac) if endpoint.host_mac else ()
     return (*mac, *_mtu(endpoint.host_mtu))
@@ -138,7 +150,7 @@ def keep_bridge_mac(bridge: str, mac: str) -> Step:
     """Set a bridge's MAC to what it is, so that a new port does not change it."""
     return Step(
         do=Command(("ip", "link", "set", "dev", bridge, "address", mac)),
-        undo=None,
+        undo=Stays("the bridge keeps the MAC that it has"),
         makes=BridgeMac(bridge, mac),
         scope=Scope.HOST,
         why="a bridge without a MAC of its own takes that of a port, and the hosts behind it lose it; "
@@ -268,7 +280,7 @@ def forget_neighbour(neighbour: NeighbourFact) -> Step:
     """
     return Step(
         do=Command(("ip", "neigh", "flush", "to", neighbour.ip, "dev", neighbour.link)),
-        undo=None,
+        undo=Stays("the kernel learns a neighbour again when it needs it"),
         makes=Forgotten(neighbour.link, neighbour.ip, neighbour.mac),
         scope=Scope.HOST,
         why="the host remembers this address with another MAC, and would send there for some seconds",

@@ -9,8 +9,9 @@ The folder lives in /run, since it is about the kernel's state, which dies with 
     done     which of them ran
     failed   which of them were refused, and changed nothing
     verified the host shows what was planned; only records are left to write
+    armed    what takes the run back unless it is confirmed, before the first step
     undo     which step is being taken back
-    end      how it ended: committed, or taken back
+    end      how it ended: committed, taken back, not confirmed, or incomplete
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 import zlib
 
-from nettool.codec import decode, encode
+from nettool.codec import Malformed, decode, encode
 from nettool.errors import Refused
 from nettool.facts import NeighbourFact, Netns, RouteFact
 from nettool.fingerprint import fingerprint
-from nettool.model import FACTS, Endpoint, Gone, Sandbox
-from nettool.plan import Change, Command, Entry, GoesWith, Scope, Step
+from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK, Logged, Timer
+from nettool.model import FACTS, Endpoint, Gone, Record, Sandbox
+from nettool.plan import Change, Command, Entry, GoesWith, Scope, Stays, Step
 from nettool.store.rundir import run_folder
-from nettool.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,35 +41,16 @@ if TYPE_CHECKING:
     from nettool.plan import Plan
 
 CLASSES: Final = (
-    *FACTS, Gone, Change, Command, Endpoint, Entry, GoesWith, NeighbourFact, Netns, RouteFact, Sandbox, Scope,
-    Step,
+    *FACTS, Change, Command, Endpoint, Entry, GoesWith, Gone, NeighbourFact, Netns, Record, RouteFact,
+    Sandbox, Scope, Stays, Step,
 )  # fmt: skip
 OPEN = "tx"
 """The folder of runs that have not ended."""
 ENDED = "history"
 """The folder of runs that have."""
-INCOMPLETE = "incomplete"
+KEPT: Final = 50
+"""How many ended runs' journals are kept."""
 _LEAST_BYTES: Final = 1 << 16
-
-
-class Logged(Value):
-    """A transaction as its journal tells: what was planned, how far it came, how it ended."""
-
-    id: str
-    title: str
-    boot_id: str
-    steps: tuple[Step, ...]
-    restores: tuple[Step, ...]
-    sandboxes: tuple[Sandbox, ...]
-    changes: tuple[Change, ...]
-    dialect: str
-    inverse: bool
-    snapshot: str
-    started: tuple[int, ...] = ()
-    """The steps, by their place in `steps`, that may have changed the host."""
-    verified: bool = False
-    end: str | None = None
-    """`committed`, `taken back`, or None for a run that was cut off."""
 
 
 class Undoing:
@@ -79,18 +62,31 @@ class Undoing:
         self._at = at
 
     def undoing(self, key: str) -> None:
-        """Write down which step is being taken back."""
-        self._write({"kind": "undo", "key": key})
+        """Write down which step is being taken back.
+
+        A disk that does not take the line must not stop the way back: what has to be undone is
+        found on the host itself.
+        """
+        with contextlib.suppress(OSError):
+            self._write({"kind": "undo", "key": key})
 
     def end(self, how: str) -> None:
-        """Write down how the run ended, and close; unless something is left, put it with the ended."""
-        self._write({"kind": "end", "how": how})
-        os.ftruncate(self._fd, self._at)
-        os.close(self._fd)
+        """Write down how the run ended, and close; unless something is left, put it with the ended.
+
+        Without the line, the next recovery looks at the run once more: that does no harm.
+        """
+        with contextlib.suppress(OSError):
+            self._write({"kind": "end", "how": how})
+            os.ftruncate(self._fd, self._at)
+        self.close()
         if how != INCOMPLETE:
             # Somebody may have removed the folder; the run has ended all the same.
             with contextlib.suppress(OSError):
                 put_away(self.id)
+
+    def close(self) -> None:
+        """Close the file; the run goes on without this process."""
+        os.close(self._fd)
 
     def _write(self, line: dict[str, Any]) -> None:
         text = json.dumps(line)
@@ -120,6 +116,10 @@ class Journal(Undoing):
         """Write down that the host shows what was planned: from here on the run is finished, not undone."""
         self._write({"kind": "verified"})
 
+    def armed(self, timer: Timer) -> None:
+        """Write down what takes the run back unless it is confirmed."""
+        self._write({"kind": "armed", "timer": encode(timer.__dict__)})
+
     def failed(self, places: Iterable[int]) -> None:
         """Write down which steps were intended and did not change anything."""
         self._write({"kind": "failed", "steps": list(places)})
@@ -131,8 +131,8 @@ def begin(plan: Plan, facts: Facts) -> Journal:
     first = {
         "kind": "begin", "title": plan.title, "boot_id": facts.boot_id, "steps": encode(plan.to_do),
         "restores": encode(plan.restores), "sandboxes": encode(plan.sandboxes),
-        "changes": encode(plan.changes), "dialect": plan.dialect, "inverse": plan.inverse,
-        "snapshot": fingerprint(facts),
+        "changes": encode(plan.changes), "inverse": plan.inverse, "snapshot": fingerprint(facts),
+        "undoes": plan.undoes,
     }  # fmt: skip
     try:
         return Journal(name, first)
@@ -152,6 +152,8 @@ def runs(folder: str) -> tuple[str, ...]:
 def put_away(name: str) -> None:
     """Put an ended run's journal with the others that have ended."""
     os.rename(f"{run_folder()}/{OPEN}/{name}", f"{run_folder()}/{ENDED}/{name}")
+    for old in runs(ENDED)[:-KEPT]:
+        shutil.rmtree(f"{run_folder()}/{ENDED}/{old}", ignore_errors=True)
 
 
 def read_journal(name: str, folder: str = OPEN) -> Logged | None:
@@ -168,15 +170,36 @@ def read_journal(name: str, folder: str = OPEN) -> Logged | None:
         id=name,
         title=begin["title"],
         boot_id=begin["boot_id"],
-        dialect=begin["dialect"],
         inverse=begin["inverse"],
         snapshot=begin["snapshot"],
+        undoes=begin["undoes"],
         started=tuple(k for k in started if k not in failed),
-        # A run whose records could not be written was verified, too, and is on its way back.
-        verified=[line["kind"] for line in lines if line["kind"] in ("verified", "undo")] == ["verified"],
-        end=next((line["how"] for line in lines if line["kind"] == "end"), None),
+        verified=_is_forward(lines),
+        timer=next((Timer(**line["timer"]) for line in lines if line["kind"] == "armed"), None),
+        end=next((line["how"] for line in lines if line["kind"] == "end"), None) or _unsaid(lines, folder),
         **parts,
     )
+
+
+def _unsaid(lines: list[dict[str, Any]], folder: str) -> str | None:
+    """Return how a run ended whose last line a broken disk did not take: where it lies says so."""
+    if folder == OPEN:
+        return None
+    return COMMITTED if _is_forward(lines) else TAKEN_BACK
+
+
+def _is_forward(lines: list[dict[str, Any]]) -> bool:
+    # A run whose records could not be written was verified, too, and is on its way back.
+    return [line["kind"] for line in lines if line["kind"] in ("verified", "undo")] == ["verified"]
+
+
+def read_runs(folder: str = ENDED) -> tuple[Logged, ...]:
+    """Read the journals of the runs in a folder, oldest first; what cannot be read is left out."""
+    found = []
+    for name in runs(folder):
+        with contextlib.suppress(Malformed, KeyError, OSError):
+            found.append(read_journal(name, folder))
+    return tuple(logged for logged in found if logged is not None)
 
 
 def resume(name: str) -> Undoing:

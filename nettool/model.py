@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from nettool.facts import Facts, LinkFact, NeighbourFact, Netns, RouteFact
+    from nettool.history import Logged
 
 
 class Presence(enum.Enum):
@@ -433,6 +434,8 @@ class Records(Value):
 
     endpoints: tuple[Record, ...] = ()
     traces: tuple[Trace, ...] = ()
+    runs: tuple[Logged, ...] = ()
+    """The runs of the past that are still known, oldest first; read only to undo one."""
 
     def trace(self, host_end: str) -> Trace | None:
         """Return what a script noted of the endpoint with that host end."""

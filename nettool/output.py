@@ -10,6 +10,7 @@ from nettool.text import safe, safe_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from nettool.errors import NettoolError
@@ -22,6 +23,17 @@ def print_json(document: dict[str, Any]) -> None:
     import json
 
     print(json.dumps(document, indent=2))
+
+
+def print_line(text: str) -> None:
+    """Print one line on stdout."""
+    print(safe(text))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines on stdout."""
+    for line in lines:
+        print_line(line)
 
 
 def show_plan(planned: Plan, facts: Facts, *, explain: bool, as_json: bool) -> None:
@@ -38,16 +50,16 @@ def show_plan(planned: Plan, facts: Facts, *, explain: bool, as_json: bool) -> N
         print(commands(planned, explain=explain), end="")
 
 
-def show_outcome(planned: Plan, *, applied: bool, as_json: bool) -> None:
-    """Print what became of a plan."""
+def show_outcome(planned: Plan, *, run: str | None, wait: int, as_json: bool) -> None:
+    """Print what became of a plan: applied as that run, or (None) nothing to do."""
     from nettool.render import outcome_document, outcome_line
 
     if as_json:
-        print_json(outcome_document(planned, applied=applied))
+        print_json(outcome_document(planned, run, wait))
         return
     for note in planned.notes:
         note_line(note)
-    print(safe_lines(outcome_line(planned, applied=applied)))
+    print(safe_lines(outcome_line(planned, applied=run is not None)))
 
 
 def note_line(text: str) -> None:

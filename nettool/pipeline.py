@@ -6,21 +6,23 @@ import os
 import sys
 
 from nettool import output
-from nettool.errors import Refused, TargetNotFound
-from nettool.host import Reading
-from nettool.request import Attach
-from nettool.sandboxes import find
+from nettool.errors import Refused, TargetNotFound, UsageError
+from nettool.reading import facts_reader, records_for
 from nettool.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final
 
     from nettool.arguments import Arguments
     from nettool.facts import Facts
     from nettool.locks import Locks
     from nettool.plan import Plan, Problem
     from nettool.request import Request
+
+
+_LONGEST_SECONDS: Final = 86400
 
 
 class Mode(Value):
@@ -34,6 +36,9 @@ class Mode(Value):
     as_json: bool = False
     yes: bool = False
     lock_timeout: int = 10
+    confirm_within: int | None = None
+    """Seconds after which an applied plan is taken back unless confirmed; None leaves it to the plan."""
+    quiet: bool = False
 
     @classmethod
     def of(cls, arguments: Arguments) -> Mode:
@@ -42,7 +47,23 @@ class Mode(Value):
             arguments.flag("dry_run"), arguments.text("export"), arguments.text("format"),
             arguments.flag("explain"), arguments.text("facts"), arguments.text("output") == "json",
             arguments.flag("yes"), arguments.number("lock_timeout") or 0,
+            _seconds(arguments.text("confirm_within")),
         )  # fmt: skip
+
+
+def _seconds(text: str | None) -> int | None:
+    """Read a time: `90`, `90s`, `2m`. Raises UsageError."""
+    if text is None:
+        return None
+    number = text.removesuffix("s") if text.endswith("s") else text.removesuffix("m")
+    count = int(number) * (60 if text.endswith("m") else 1) if number.isascii() and number.isdecimal() else -1
+    if not 0 <= count <= _LONGEST_SECONDS:
+        raise UsageError(
+            f"--confirm-within {text!r} is no time to wait",
+            why=(f"0 to {_LONGEST_SECONDS} seconds",),
+            hints=("--confirm-within 90s", "--confirm-within 2m"),
+        )
+    return count
 
 
 def execute(request: Request, mode: Mode) -> int:
@@ -51,7 +72,7 @@ def execute(request: Request, mode: Mode) -> int:
         if mode.facts_file is not None:
             raise Refused("facts from a file are for planning", hints=("--dry-run", "--export FILE"))
         return change(request, mode)
-    planned, facts = make_plan(request, facts_reader(request, mode))
+    planned, facts = make_plan(request, facts_reader(request, mode.facts_file))
     if mode.export is not None:
         from nettool.export import export  # templates are loaded only to export
 
@@ -73,7 +94,7 @@ def change(request: Request, mode: Mode, agree: Callable[[Plan, Facts], None] | 
     try:
         if os.geteuid() == 0:
             _own_the_host(locks)
-        read = facts_reader(request, mode)
+        read = facts_reader(request, mode.facts_file)
         planned, facts = make_plan(request, read)
         if agree is not None:
             agree(planned, facts)
@@ -91,83 +112,90 @@ def _own_the_host(locks: Locks) -> None:
     prepare()
     locks.acquire((HOST,))
     if runs(OPEN):
+        from nettool.confirmation import refuse_while_waiting
         from nettool.recovery import recover
 
         for run in recover(locks):
-            output.note_line(f"run {run.id} was cut off and has been taken back: {run.title}")
+            how = "was not confirmed" if run.pending else "was cut off"
+            output.note_line(f"run {run.id} {how} and has been taken back: {run.title}")
+        refuse_while_waiting()
+
+
+def take_back_waiting(name: str, mode: Mode) -> bool:
+    """Take a run back that waits to be confirmed; False when no run of that name waits."""
+    from nettool.confirmation import waiting
+    from nettool.locks import HOST, Locks
+    from nettool.store.rundir import run_folder
+
+    logged = waiting()
+    if logged is None or not logged.id.startswith(name):
+        return False
+    from nettool.recovery import take_back
+
+    locks = Locks(run_folder(), f"undo {logged.id}", mode.lock_timeout)
+    try:
+        locks.acquire((HOST,))
+        logged = waiting()
+        if logged is not None:
+            take_back(logged, locks)
+    finally:
+        locks.release()
+    if logged is not None:
+        output.print_line(f"taken back: run {logged.id}, {logged.title}")
+    return logged is not None
 
 
 def make_plan(request: Request, read: Callable[[], Facts]) -> tuple[Plan, Facts]:
     """Read the host and plan the request."""
     # Loaded while the reading's processes run.
     from nettool.planner import check, plan
-    from nettool.store.rundir import read_records
 
     check(request)
     facts = read()
-    return plan(request, facts, read_records()), facts
-
-
-def facts_reader(request: Request, mode: Mode) -> Callable[[], Facts]:
-    """Return a function that reads all that planning the request needs to know."""
-    if mode.facts_file is not None:
-        from nettool.factsfile import load_facts  # most calls read the host itself
-
-        stored = load_facts(mode.facts_file)
-        return lambda: stored
-    return _HostReader(request).read
-
-
-class _HostReader:
-    """Reads the host for one request. The first reading is under way as soon as this is made."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._answers: tuple[tuple[str, str], ...] | None = None
-        self._reading: Reading | None = self._start()
-
-    def _start(self) -> Reading:
-        request = self._request
-        # What is taken away may have to be put back: a detachment knows only later what it was.
-        ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
-        return Reading((find(request.target),), with_ipv6=ipv6)
-
-    def read(self) -> Facts:
-        """Return the facts of this moment; who answers on the wire is asked once."""
-        reading, self._reading = self._reading or self._start(), None
-        facts = reading.finish()
-        if self._answers is None:
-            self._answers = _ask_wire(self._request, facts)
-        return facts.answered(self._answers)
-
-
-def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:
-    """Ask the bridge's other hosts for the addresses; a wire without ports is not worth the wait."""
-    if not isinstance(request, Attach) or all(link.master != request.bridge for link in facts.host.links):
-        return ()
-    from nettool.probe import probe
-
-    return probe(request.bridge, request.addresses)
+    return plan(request, facts, records_for(request)), facts
 
 
 def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, mode: Mode) -> int:
     """Apply a plan whose preconditions hold; say what was done."""
     _refuse(planned)
     if not planned.to_do and not _forgets(planned):
-        output.show_outcome(planned, applied=False, as_json=mode.as_json)
+        _tell(planned, None, mode)
         return 0
     if not facts.privileged:
         why = ("changing a host's network needs root",)
         raise Refused(f"cannot {planned.title}", why=why, hints=("sudo nettool …",))
-    if touched := uplinks_touched(planned, facts):
-        _confirm(planned, touched, mode)
+    touched = uplinks_touched(planned, facts)
+    if touched:
+        _ask(planned, touched, mode)
+    wait = _seconds_to_wait(planned, touched, mode)
     from nettool.apply import apply
     from nettool.locks import namespace_lock
 
     locks.acquire(namespace_lock(s.netns.inode) for s in planned.sandboxes if s.netns.inode is not None)
-    apply(planned, facts, read, locks)
-    output.show_outcome(planned, applied=True, as_json=mode.as_json)
+    run = apply(planned, facts, read, locks, wait)
+    _tell(planned, run, mode, wait)
+    if wait:
+        from nettool.countdown import wait_for_word
+
+        # Whoever confirms needs the lock.
+        locks.release()
+        wait_for_word(run, wait)
     return 0
+
+
+def _seconds_to_wait(planned: Plan, touched: tuple[str, ...], mode: Mode) -> int:
+    """Return how long the run waits for a confirmation, 0 for not at all. Raises Refused."""
+    if mode.confirm_within == 0 or (mode.confirm_within is None and not touched):
+        return 0
+    from nettool.confirmation import AUTOMATIC_SECONDS, check_can_wait
+
+    check_can_wait(planned)
+    return mode.confirm_within or AUTOMATIC_SECONDS
+
+
+def _tell(planned: Plan, run: str | None, mode: Mode, wait: int = 0) -> None:
+    if not mode.quiet:
+        output.show_outcome(planned, run=run, wait=wait, as_json=mode.as_json)
 
 
 def _forgets(planned: Plan) -> bool:
@@ -215,7 +243,7 @@ def uplinks_touched(planned: Plan, facts: Facts) -> tuple[str, ...]:
     return tuple(sorted(link for link in vital if link in words))
 
 
-def _confirm(planned: Plan, touched: tuple[str, ...], mode: Mode) -> None:
+def _ask(planned: Plan, touched: tuple[str, ...], mode: Mode) -> None:
     why = f"it touches {', '.join(touched)}, which this host is reached by"
     if mode.yes:
         return

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nettool.facts import Facts, Netns
-    from nettool.model import Endpoint, Fact, Sandbox
+    from nettool.model import Endpoint, Fact, Record, Sandbox
     from nettool.request import Request
 
 
@@ -64,6 +64,12 @@ class GoesWith(Value):
     key: str
 
 
+class Stays(Value):
+    """The undo of a step whose effect stays, and does no harm: `why` says so."""
+
+    why: str
+
+
 class Scope(enum.Enum):
     """How far a step's effect reaches, and so who may take it back.
 
@@ -81,11 +87,12 @@ class Scope(enum.Enum):
 class Step(Value):
     """One command, the one fact that it makes true, how it is taken back, and why it is there.
 
-    `touches` says that the command reaches into the sandbox, so that its identity is checked first.
+    `touches` says that the command reaches into the sandbox, so that its identity is checked first. An
+    `undo` of None says that the step cannot be undone.
     """
 
     do: Command
-    undo: Command | GoesWith | None
+    undo: Command | GoesWith | Stays | None
     makes: Fact | Gone
     scope: Scope
     why: str
@@ -118,14 +125,23 @@ class Problem(Value):
 
 
 class Change(Value):
-    """What is recorded once a plan has been applied: an endpoint that is there now, or no longer.
+    """What a plan does to one record: which it was `before` (None: none) and which it is `after`."""
 
-    `made` are the keys of the steps that nettool itself carried out: only those are ever undone.
-    """
+    after: Record | None
+    before: Record | None
 
-    endpoint: Endpoint
-    present: bool
-    made: tuple[str, ...] = ()
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint that the record is, or was, of."""
+        record = self.after or self.before
+        if record is None:
+            raise ValueError("a change of nothing")
+        return record.endpoint
+
+    @property
+    def present(self) -> bool:
+        """Whether the endpoint is on record afterwards."""
+        return self.after is not None
 
 
 class Plan(Value):
@@ -140,6 +156,8 @@ class Plan(Value):
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     inverse: bool = False
+    undoes: str | None = None
+    """The run of the past that the plan takes back."""
     restores: tuple[Step, ...] = ()
     """The procedure that an inverse plan takes back: what its own rollback runs."""
     decisions: tuple[Decision, ...] = ()
@@ -147,6 +165,10 @@ class Plan(Value):
     def against(self, facts: Facts) -> Plan:
         """Hold every step against the facts: to do, already so, or in conflict."""
         return replace(self, decisions=tuple(decide(step, facts) for step in self.steps))
+
+    def with_problems(self, problems: Iterable[Problem]) -> Plan:
+        """Return the plan with further preconditions that do not hold."""
+        return replace(self, problems=(*self.problems, *problems))
 
     @property
     def to_do(self) -> tuple[Step, ...]:
@@ -182,6 +204,17 @@ def inverse(steps: Iterable[Step]) -> tuple[Step, ...]:
         for step in reversed(tuple(steps))
         if isinstance(step.undo, Command)
     )
+
+
+def undo_steps(inverted: bool, restores: tuple[Step, ...], started: tuple[Step, ...]) -> tuple[Step, ...]:  # noqa: FBT001 - as the plan says it
+    """Return the steps that take back those that ran.
+
+    A plan that was an inverse itself is taken back by the whole procedure that it inverted: what
+    went with another step has no step of its own there.
+    """
+    if not started:
+        return ()
+    return restores if inverted else inverse(started)
 
 
 def _opposite(fact: Fact | Gone) -> Fact | Gone:

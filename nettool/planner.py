@@ -8,8 +8,9 @@ from __future__ import annotations
 from nettool.checks import check_attach
 from nettool.errors import Refused
 from nettool.lowering import check_tools, choose_dialect, lower
+from nettool.model import Record
 from nettool.plan import Change, Command, Plan, Status
-from nettool.request import Attach
+from nettool.request import Attach, Detach, Undo
 from nettool.resolve import Findings, check_dialect, parse_attach, resolve_attach, resolve_sandbox
 from nettool.value import replace
 
@@ -28,10 +29,18 @@ def plan(request: Request, facts: Facts, records: Records) -> Plan:
     """
     if isinstance(request, Attach):
         planned = plan_attach(request, facts, records)
-    else:
+    elif isinstance(request, Detach):
         from nettool.detaching import plan_detach  # most calls attach
 
         planned = plan_detach(request, facts, records)
+    elif isinstance(request, Undo):
+        from nettool.undoing import plan_undo
+
+        planned = plan_undo(request, facts, records)
+    else:
+        from nettool.collecting import plan_collect
+
+        planned = plan_collect(request, facts, records)
     _check_words(planned)
     return planned
 
@@ -40,7 +49,7 @@ def check(request: Request) -> None:
     """Refuse a request that no host could carry out, before any host is read. Raises UsageError."""
     if isinstance(request, Attach):
         parse_attach(request)
-    else:
+    elif isinstance(request, Detach):
         check_dialect(request.dialect)
 
 
@@ -49,7 +58,9 @@ def _check_words(planned: Plan) -> None:
 
     A container can give an interface any name, and a facts file any path.
     """
-    commands = (c for s in planned.steps for c in (s.do, s.undo) if isinstance(c, Command))
+    commands = (
+        c for s in (*planned.steps, *planned.restores) for c in (s.do, s.undo) if isinstance(c, Command)
+    )
     odd = next((word for command in commands for word in command.words() if not word.isprintable()), None)
     if odd is not None:
         raise Refused(
@@ -89,7 +100,7 @@ def _with_record(planned: Plan, endpoint: Endpoint, records: Records) -> Plan:
     done = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
     made = (*before, *(key for key in done if key not in before))
     recorded = _with_history(endpoint, record.endpoint) if record else endpoint
-    return replace(planned, changes=(Change(recorded, present=True, made=made),))
+    return replace(planned, changes=(Change(Record(recorded, planned.dialect, made), record),))
 
 
 def _with_history(endpoint: Endpoint, before: Endpoint) -> Endpoint:

@@ -1,35 +1,33 @@
 """Take back what a killed run left: every run without an end in its journal.
 
 It is called under the host's lock, before anything is changed, and by `nettool recover`. It can
-itself be cut off anywhere and called again: what is gone is not undone twice.
+itself be cut off anywhere and called again: what is gone is not undone twice. A run that waits to
+be confirmed is left to its timer, and taken back when that is over.
 """
 
 from __future__ import annotations
 
 import shutil
 
-from nettool.apply import roll_back, undo_steps
+from nettool.apply import disarm, roll_back
 from nettool.codec import Malformed
+from nettool.confirmation import is_due
 from nettool.errors import Refused, RollbackIncomplete
-from nettool.facts import SandboxFact
+from nettool.history import COMMITTED, INCOMPLETE, NOT_CONFIRMED, TAKEN_BACK
 from nettool.host import read_facts, read_text
-from nettool.journal import ENDED, INCOMPLETE, OPEN, put_away, read_journal, resume, runs
+from nettool.journal import OPEN, put_away, read_journal, resume, runs
+from nettool.plan import undo_steps
+from nettool.reading import as_found
 from nettool.store.rundir import run_folder, write_changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
-    from nettool.facts import Facts
-    from nettool.journal import Logged
+    from nettool.history import Logged
     from nettool.locks import Locks
-
-KEPT: Final = 50
-"""How many ended runs' journals are kept."""
 
 
 def recover(locks: Locks) -> tuple[Logged, ...]:
-    """Take back every run that was cut off, newest first; return them.
+    """Take back every run that was cut off or not confirmed in time, newest first; return them.
 
     Raises RollbackIncomplete with what could not be taken back.
     """
@@ -40,17 +38,17 @@ def recover(locks: Locks) -> tuple[Logged, ...]:
         if run is None or run.boot_id != boot:
             # Nothing had begun, or the kernel's state went with the boot.
             shutil.rmtree(f"{run_folder()}/{OPEN}/{name}", ignore_errors=True)
-        elif run.verified and run.end is None:
+        elif run.pending and not is_due(run):
+            continue
+        elif run.verified and run.end is None and not run.pending:
             # All but the records was done: a rollback would undo what the host was shown to have.
-            write_changes(run.changes, run.dialect)
-            resume(name).end("committed")
+            write_changes(run.changes)
+            resume(name).end(COMMITTED)
         elif run.end in (None, INCOMPLETE):
-            _take_back(run, locks)
+            take_back(run, locks)
             recovered.append(run)
         else:
             put_away(name)
-    for name in runs(ENDED)[:-KEPT]:
-        shutil.rmtree(f"{run_folder()}/{ENDED}/{name}", ignore_errors=True)
     return tuple(recovered)
 
 
@@ -65,22 +63,18 @@ def _read(name: str) -> Logged | None:
         ) from error
 
 
-def _take_back(run: Logged, locks: Locks) -> None:
+def take_back(run: Logged, locks: Locks) -> None:
+    """Undo what there is of an open run. Raises RollbackIncomplete with what could not be."""
+    how = NOT_CONFIRMED if run.pending and is_due(run) else TAKEN_BACK
+    if run.timer is not None:
+        disarm(run.id, run.timer)
     journal = resume(run.id)
-    started = tuple(run.steps[k] for k in run.started)
-    left = roll_back(undo_steps(run.inverse, run.restores, started), lambda: _facts_of(run), journal, locks)
-    journal.end(INCOMPLETE if left else "taken back")
+    undo = undo_steps(run.inverse, run.restores, run.ran)
+    left = roll_back(undo, lambda: read_facts(as_found(run.sandboxes), with_ipv6=True), journal, locks)
+    journal.end(INCOMPLETE if left else how)
     if left:
         raise RollbackIncomplete(
             f"cannot take back what run {run.id} left ({run.title})",
             why=tuple(left),
             host="NOT as before: what is above could not be taken back",
         )
-
-
-def _facts_of(run: Logged) -> Facts:
-    sandboxes = (
-        SandboxFact((sandbox.target,), "running", sandbox.path, sandbox.netns.inode)
-        for sandbox in run.sandboxes
-    )
-    return read_facts(sandboxes, with_ipv6=True)

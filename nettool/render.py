@@ -6,7 +6,7 @@ import shlex
 
 from nettool.codec import encode
 from nettool.envelope import envelope
-from nettool.plan import Command, Status
+from nettool.plan import Command, GoesWith, Status, Stays
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def step_document(number: int, decision: Decision) -> dict[str, Any]:
         "where": where(step),
         "command": list(step.do.words()),
         "undo": list(step.undo.words()) if isinstance(step.undo, Command) else None,
-        "goes_with": step.undo.key if step.undo and not isinstance(step.undo, Command) else None,
+        "goes_with": step.undo.key if isinstance(step.undo, GoesWith) else None,
+        "stays": step.undo.why if isinstance(step.undo, Stays) else None,
         "why": step.why,
         "scope": step.scope.value,
         "makes": step.makes.sentence(),
@@ -98,12 +99,18 @@ def outcome_line(planned: Plan, *, applied: bool) -> str:
     return "\n".join(lines)
 
 
-def outcome_document(planned: Plan, *, applied: bool) -> dict[str, Any]:
-    """Return what became of a plan as a JSON document."""
+def outcome_document(planned: Plan, run: str | None, wait: int = 0) -> dict[str, Any]:
+    """Return what became of a plan as a JSON document; `run` is None when nothing was to do.
+
+    `confirm_within` is how many seconds there are to confirm it, 0 for no need.
+    """
+    applied = run is not None
     return envelope(
         "outcome",
         title=planned.title,
         applied=applied,
+        run=run,
+        confirm_within=wait,
         commands=[list(step.do.words()) for step in planned.to_do] if applied else [],
         endpoints=[{"present": c.present, **encode(c.endpoint)} for c in planned.changes],
         notes=list(planned.notes),

@@ -47,4 +47,16 @@ class Detach(Value):
     dialect: str = "auto"
 
 
-Request = Attach | Detach
+class Undo(Value):
+    """Take back what a run of the past did. `run` is its id, or the beginning of it."""
+
+    run: str
+
+
+class Collect(Value):
+    """Clear away one leftover: a sandbox's, as `net:[INODE]`, or a cable, by its host end's name."""
+
+    place: str
+
+
+Request = Attach | Detach | Undo | Collect

@@ -94,6 +94,25 @@ def run(
     return Started(argv, stdin=stdin, inherited=inherited).finish(timeout)
 
 
+def start_detached(argv: Sequence[str], log: str) -> int:
+    """Start a command in a session of its own, which outlives this process; return its pid.
+
+    What it says goes to the file `log`. Raises OSError when it cannot be started.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    output = os.open(log, flags, 0o600)
+    try:
+        process = subprocess.Popen(
+            tuple(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
+            env=environment(), start_new_session=True,
+        )  # fmt: skip
+    finally:
+        os.close(output)
+    # Nobody waits for it: without this, Python warns when the object goes.
+    process.returncode = 0
+    return process.pid
+
+
 def search_path() -> str:
     """Return the PATH that commands are looked up in: the caller's, and the sbin folders."""
     folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from nettool.errors import Refused
 from nettool.factsfile import decode_in, load_document
-from nettool.pipeline import Mode, change, execute, facts_reader, make_plan
+from nettool.pipeline import change, execute, make_plan
+from nettool.reading import facts_reader
 from nettool.render import document
 from nettool.request import Attach, Detach, Target
 
@@ -18,26 +19,26 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from nettool.facts import Facts
+    from nettool.pipeline import Mode
     from nettool.plan import Plan
 
 CLASSES: Final = (Attach, Detach, Target)
 _COMPARED: Final = ("host", "dialect", "sandboxes", "steps")
 
 
-def apply_saved(path: str, *, dry_run: bool, yes: bool, lock_timeout: int, as_json: bool) -> int:
+def apply_saved(path: str, mode: Mode) -> int:
     """Carry out the plan in a file. Raises Refused when the host has changed, with what differs."""
     saved = load_document(path, "plan")
     wanted = saved.get("request")
     detach = isinstance(wanted, dict) and wanted.get("is") == "Detach"
     request = decode_in(path, wanted, CLASSES, Detach) if detach else decode_in(path, wanted, CLASSES, Attach)
-    mode = Mode(dry_run=dry_run, yes=yes, lock_timeout=lock_timeout, as_json=as_json)
 
     def agree(planned: Plan, facts: Facts) -> None:
         _compare(saved, planned, facts)
 
-    if not dry_run:
+    if not mode.dry_run:
         return change(request, mode, agree)
-    agree(*make_plan(request, facts_reader(request, mode)))
+    agree(*make_plan(request, facts_reader(request, None)))
     return execute(request, mode)
 
 

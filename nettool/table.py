@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nettool.plan import Command, Decision, Plan, Status
+from nettool.plan import Command, Decision, Plan, Status, Stays
 from nettool.render import where
 from nettool.text import safe
 
@@ -54,8 +54,10 @@ def _undo(decision: Decision, planned: Plan) -> str:
     undo = decision.step.undo
     if isinstance(undo, Command):
         return shlex.join(undo.words())
+    if isinstance(undo, Stays):
+        return f"stays: {undo.why}"
     if undo is None:
-        return "stays: nothing visible changes"
+        return "cannot be undone"
     keys = [step.makes.key for step in planned.steps]
     return f"(with {keys.index(undo.key) + 1})" if undo.key in keys else "-"
 

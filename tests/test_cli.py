@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PLAIN: Final = Kind("plain", "--ip 172.17.0.10/16")
 NOBODY_THERE: Final = "4194303"
+OUTCOME: Final = {"title", "applied", "run", "confirm_within", "commands", "endpoints", "notes"}
 VERBS: Final = ("attach", "detach", "apply", "show", "facts", "lab")
 
 
@@ -166,9 +167,9 @@ def test_a_reader_that_goes_away_is_no_error(quiet: Scene, words: str) -> None:
         ),
         (
             "attach --pid {pid} --ip 172.17.0.10/16", "outcome",
-            {"title", "applied", "commands", "endpoints", "notes"},
+            OUTCOME,
         ),
-        ("detach --pid {pid}", "outcome", {"title", "applied", "commands", "endpoints", "notes"}),
+        ("detach --pid {pid}", "outcome", OUTCOME),
     ],
 )  # fmt: skip
 def test_every_answer_has_a_json_form(scene: Scene, words: str, kind: str, keys: set[str]) -> None:

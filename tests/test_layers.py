@@ -23,10 +23,12 @@ ROOMS: Final = (
     ("nettool.facts",),
     ("nettool.model",),
     ("nettool.plan", "nettool.codec"),
+    ("nettool.history",),
     ("nettool.iproute", "nettool.drivers"),
     ("nettool.resolve", "nettool.checks"),
     ("nettool.lowering",),
     ("nettool.detaching",),
+    ("nettool.undoing", "nettool.collecting", "nettool.pastruns"),
     ("nettool.planner",),
     ("nettool.survey",),
     ("nettool.render",),
@@ -40,9 +42,13 @@ ROOMS: Final = (
     ("nettool.watch",),
     ("nettool.host", "nettool.arguments"),
     ("nettool.runtimes", "nettool.sandboxes"),
-    ("nettool.apply", "nettool.factsfile"),
+    ("nettool.factsfile",),
+    ("nettool.reading",),
+    ("nettool.confirmation",),
+    ("nettool.apply",),
     ("nettool.recovery",),
-    ("nettool.pipeline", "nettool.savedplan", "nettool.export", "nettool.lab"),
+    ("nettool.countdown",),
+    ("nettool.pipeline", "nettool.savedplan", "nettool.export", "nettool.lab", "nettool.gathering"),
     ("nettool.plugins",),
     ("nettool.commands",),
     ("nettool.typer_app",),
@@ -51,7 +57,8 @@ ROOMS: Final = (
 )
 PURE: Final = (
     "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute",
-    "drivers", "resolve", "checks", "lowering", "planner", "detaching", "survey", "envelope",
+    "drivers", "resolve", "checks", "lowering", "planner", "detaching", "undoing", "collecting",
+    "history", "pastruns", "survey", "envelope",
     "fingerprint", "render", "renderers", "arguments",
 )  # fmt: skip
 IMPURE: Final = frozenset(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Kind, Operand, Option, Verb
-from nettool.commands.options import JSON, LOCK_TIMEOUT
+from nettool.commands.options import APPLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,15 +12,10 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     """Carry out `nettool apply`."""
+    from nettool.pipeline import Mode  # help needs none of it
     from nettool.savedplan import apply_saved
 
-    return apply_saved(
-        arguments.text("file") or "-",
-        dry_run=arguments.flag("dry_run"),
-        yes=arguments.flag("yes"),
-        lock_timeout=arguments.number("lock_timeout") or 0,
-        as_json=arguments.text("output") == "json",
-    )
+    return apply_saved(arguments.text("file") or "-", Mode.of(arguments))
 
 
 VERB = Verb(
@@ -32,9 +27,7 @@ VERB = Verb(
     operands=(Operand("file", "The plan, from --export plan.json; - is standard input."),),
     options=(
         Option(("--dry-run", "-n"), "Say what differs, and show the plan; change nothing.", Kind.FLAG),
-        JSON,
-        LOCK_TIMEOUT,
-        Option(("--yes", "-y"), "Do not ask, even when the host's own uplink is touched.", Kind.FLAG),
+        *APPLY,
     ),
     examples=("nettool attach --pid 1310 --ip 172.17.0.10/16 --export plan.json", "nettool apply plan.json"),
 )

@@ -35,8 +35,23 @@ LOCK_TIMEOUT: Final = Option(
     metavar="SECONDS",
 )
 
+DRY_RUN: Final = Option(("--dry-run", "-n"), "Show the plan; change nothing.", Kind.FLAG)
+
+EXPLAIN: Final = Option(("--explain",), "Show how each step is undone, too.", Kind.FLAG)
+
+YES: Final = Option(("--yes", "-y"), "Do not ask, even when the host's own uplink is touched.", Kind.FLAG)
+
+CONFIRM: Final = Option(
+    ("--confirm-within",),
+    "Take it back after this time, unless `nettool confirm` comes first. A plan that touches the host's "
+    "own uplink does so by itself after 60s; 0 turns that off.",
+    metavar="TIME",
+)
+
+APPLY: Final = (JSON, LOCK_TIMEOUT, CONFIRM, YES)
+
 PLAN: Final = (
-    Option(("--dry-run", "-n"), "Show the plan; change nothing.", Kind.FLAG),
+    DRY_RUN,
     Option(
         ("--export",),
         "Write the plan to a file instead: .sh script, .md runbook, .json saved plan, .yml Ansible; "
@@ -54,9 +69,7 @@ PLAN: Final = (
         default="auto",
         choices=("auto", "classic", "modern"),
     ),
-    Option(("--explain",), "Show how each step is undone, too.", Kind.FLAG),
+    EXPLAIN,
     FACTS,
-    JSON,
-    LOCK_TIMEOUT,
-    Option(("--yes", "-y"), "Do not ask, even when the host's own uplink is touched.", Kind.FLAG),
+    *APPLY,
 )

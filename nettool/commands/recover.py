@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def run(arguments: Arguments) -> None:
     """Carry out `nettool recover`."""
     from nettool import output
+    from nettool.confirmation import waiting
     from nettool.envelope import envelope
     from nettool.locks import HOST, Locks
     from nettool.recovery import recover
@@ -27,9 +28,11 @@ def run(arguments: Arguments) -> None:
         output.print_json(envelope("recovered", runs=runs))
         return
     for each in recovered:
-        print(f"taken back: run {each.id}, {each.title}")
+        output.print_line(f"taken back: run {each.id}, {each.title}")
     if not recovered:
         print("nothing to recover")
+    if (logged := waiting()) is not None:
+        output.note_line(f"run {logged.id} waits to be confirmed: {logged.title}")
 
 
 VERB = Verb(

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from nettool import model
-from nettool.plan import Command, Status
+from nettool.plan import Command, Status, Stays
 from nettool.renderers import Escaped, fill, own, shell
 from nettool.renderers.mermaid import picture
 from nettool.renderers.probes import probe
@@ -176,8 +176,10 @@ def _verify(step: Step) -> _Check:
 def _undo(step: Step, planned: Plan) -> Escaped:
     if isinstance(step.undo, Command):
         return block([_line(step.undo.words())])
+    if isinstance(step.undo, Stays):
+        return own(f"Nothing to take back: {step.undo.why}.")
     if step.undo is None:
-        return own("Nothing to take back: it changes nothing that is seen.")
+        return own("It cannot be taken back.")
     number = next((n for n, s in enumerate(planned.steps, 1) if s.makes.key == step.undo.key), 0)
     return own(f"Goes with step {number}." if number else "Goes with the cable.")
 

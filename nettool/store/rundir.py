@@ -66,13 +66,13 @@ def prepare() -> None:
         ) from error
 
 
-def write_changes(changes: Iterable[Change], dialect: str) -> None:
+def write_changes(changes: Iterable[Change]) -> None:
     """Record what a plan has changed. Raises OSError."""
     folder = f"{run_folder()}/endpoints"
     for change in changes:
         name = f"{folder}/{change.endpoint.host_end}"
-        if change.present:
-            body = {"format": FORMAT, "record": encode(Record(change.endpoint, dialect, change.made))}
+        if change.after is not None:
+            body = {"format": FORMAT, "record": encode(change.after)}
             _write(f"{name}.json", json.dumps(body))
         else:
             _remove(f"{name}.json")

@@ -1,0 +1,85 @@
+"""Find every leftover on the host, and show or clear each in a run of its own."""
+
+from __future__ import annotations
+
+import os
+
+from nettool.collecting import leftovers, strange_names
+from nettool.locks import HOST, Locks
+from nettool.pipeline import change, make_plan
+from nettool.reading import facts_reader, records_for
+from nettool.render import commands
+from nettool.request import Collect
+from nettool.store.rundir import run_folder
+from nettool.value import Value, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from nettool.facts import Facts
+    from nettool.pipeline import Mode
+    from nettool.plan import Plan
+
+
+class Gathered(Value):
+    """What was found, and whether it was cleared."""
+
+    plans: tuple[Plan, ...]
+    strange: tuple[str, ...]
+    """Names of namespaces that are dead, too, but nobody knows whose."""
+    cleared: bool
+    explain: bool
+
+    def document(self) -> dict[str, Any]:
+        """Return it as a JSON value."""
+        found = [
+            {"title": plan.title, "commands": [list(step.do.words()) for step in plan.to_do]}
+            for plan in self.plans
+        ]
+        return {"cleared": self.cleared, "found": found, "left_alone": list(self.strange)}
+
+    def lines(self) -> tuple[str, ...]:
+        """Return it as text: what was done, or the commands that would do it."""
+        if not self.plans:
+            return ("nothing to clear away",)
+        if self.cleared:
+            return tuple(f"done: {plan.title}" for plan in self.plans)
+        return tuple("".join(commands(plan, explain=self.explain) for plan in self.plans).splitlines())
+
+
+def gather(mode: Mode) -> Gathered:
+    """Find what is left behind; unless it is a dry run, clear it. Raises NettoolError."""
+    facts = facts_reader(Collect(""), None)()
+    records = records_for(Collect(""))
+    plans = []
+    for place in leftovers(facts, records):
+        request = Collect(place)
+        planned, _ = make_plan(request, lambda: facts)
+        plans.append(planned)
+        if not mode.dry_run:
+            change(request, replace(mode, quiet=True))
+    if not mode.dry_run:
+        _tidy(mode, facts)
+    return Gathered(tuple(plans), strange_names(facts, records), not mode.dry_run, mode.explain)
+
+
+def _tidy(mode: Mode, facts: Facts) -> None:
+    """Remove the locks of namespaces that are gone: under the host's lock nobody waits for them."""
+    if not os.path.isdir(run_folder()):
+        return
+    locks = Locks(run_folder(), "gc", mode.lock_timeout)
+    locks.acquire((HOST,))
+    try:
+        for name in _stale(os.listdir(run_folder()), facts):
+            os.unlink(f"{run_folder()}/{name}")
+    finally:
+        locks.release()
+
+
+def _stale(names: Iterable[str], facts: Facts) -> list[str]:
+    alive = {f"netns-{sandbox.inode}.lock" for sandbox in facts.sandboxes}
+    return [
+        name for name in names if name.startswith("netns-") and name.endswith(".lock") and name not in alive
+    ]

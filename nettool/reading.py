@@ -1,0 +1,103 @@
+"""Read all that planning one request needs to know of the host."""
+
+from __future__ import annotations
+
+import os
+
+from nettool.facts import SandboxFact
+from nettool.host import Reading
+from nettool.request import Attach, Collect, Detach, Undo
+from nettool.sandboxes import find, find_all
+from nettool.store.rundir import read_records
+from nettool.value import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from nettool.facts import Facts
+    from nettool.model import Records, Sandbox
+    from nettool.request import Request
+
+
+def facts_reader(request: Request, facts_file: str | None) -> Callable[[], Facts]:
+    """Return a function that reads the facts: of this host, or those in a file."""
+    if facts_file is not None:
+        from nettool.factsfile import load_facts  # most calls read the host itself
+
+        stored = load_facts(facts_file)
+        return lambda: stored
+    return _HostReader(request).read
+
+
+def records_for(request: Request) -> Records:
+    """Return what nettool remembers, with the runs of the past where the request is about one."""
+    records = read_records()
+    if not isinstance(request, Undo):
+        return records
+    from nettool.journal import read_runs  # only what is undone is looked up there
+
+    return replace(records, runs=read_runs())
+
+
+class _HostReader:
+    """Reads the host for one request. The first reading is under way as soon as this is made."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._answers: tuple[tuple[str, str], ...] | None = None
+        self._reading: Reading | None = self._start()
+
+    def _start(self) -> Reading:
+        request = self._request
+        # What is taken away may have to be put back: a detachment knows only later what it was.
+        ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
+        return Reading(_sandboxes(request), with_ipv6=ipv6)
+
+    def read(self) -> Facts:
+        """Return the facts of this moment; who answers on the wire is asked once."""
+        reading, self._reading = self._reading or self._start(), None
+        facts = reading.finish()
+        if self._answers is None:
+            self._answers = _ask_wire(self._request, facts)
+        return facts.answered(self._answers)
+
+
+def _sandboxes(request: Request) -> tuple[SandboxFact, ...]:
+    if isinstance(request, (Attach, Detach)):
+        return (find(request.target),)
+    if isinstance(request, Collect):
+        return find_all()
+    return as_found(
+        s for run in records_for(request).runs if run.id.startswith(request.run) for s in run.sandboxes
+    )
+
+
+def as_found(sandboxes: Iterable[Sandbox]) -> tuple[SandboxFact, ...]:
+    """Return sandboxes of the past as facts; one whose path leads elsewhere by now is not read."""
+    return tuple(
+        SandboxFact((s.target,), "running", _path(s), s.netns.inode)
+        for s in sandboxes
+        if s.netns.inode is not None
+    )
+
+
+def _path(sandbox: Sandbox) -> str:
+    """Return where a sandbox can be entered: its process may be gone while its name keeps it."""
+    named = f"/var/run/netns/{sandbox.netns.name}"
+    for path in (sandbox.path, named):
+        try:
+            if os.stat(path).st_ino == sandbox.netns.inode:
+                return path
+        except OSError:
+            continue
+    return sandbox.path
+
+
+def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Ask the bridge's other hosts for the addresses; a wire without ports is not worth the wait."""
+    if not isinstance(request, Attach) or all(link.master != request.bridge for link in facts.host.links):
+        return ()
+    from nettool.probe import probe
+
+    return probe(request.bridge, request.addresses)

@@ -1,0 +1,93 @@
+"""Plan to undo a run of the past: turn its own steps round. Pure.
+
+What later work rests on is not taken away under it: the plan then has a problem that names the
+later run. Steps of the host's scope stay, as with every inverse plan.
+"""
+
+from __future__ import annotations
+
+from nettool.detaching import restore
+from nettool.errors import Refused
+from nettool.history import COMMITTED, later_work, standing
+from nettool.model import PRESENT
+from nettool.plan import Change, Plan, Problem, Scope, undo_steps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from nettool.facts import Facts
+    from nettool.history import Logged
+    from nettool.model import Records
+    from nettool.plan import Step
+    from nettool.request import Undo
+
+
+def plan_undo(request: Undo, facts: Facts, records: Records) -> Plan:
+    """Plan to take back what a run did. Raises Refused for a run that is not known, or did not stay."""
+    run = choose(request.run, records.runs)
+    if run.end != COMMITTED:
+        raise Refused(f"run {run.id} has been taken back already: {run.title}", why=(f"it ended: {run.end}",))
+    started = tuple(step for step in run.ran if step.scope is not Scope.HOST)
+    planned = Plan(
+        request=request,
+        title=_title(run),
+        dialect="classic",
+        steps=undo_steps(run.inverse, run.restores, started),
+        sandboxes=tuple(s for s in run.sandboxes if facts.namespace(s.netns) is not None),
+        changes=tuple(_turned_round(run, records)),
+        inverse=not run.inverse,
+        restores=() if run.inverse else tuple(_as_it_is(run, started, facts)),
+        undoes=run.id,
+    ).against(facts)
+    if not planned.to_do and run.id not in standing(records.runs):
+        return planned
+    return planned.with_problems((*_missing(run, planned), *_later(run, records.runs)))
+
+
+def choose(name: str, runs: Iterable[Logged]) -> Logged:
+    """Return the run that an id, or the beginning of one, means. Raises Refused."""
+    found = [run for run in runs if run.id.startswith(name)]
+    if len(found) != 1:
+        what = f"several runs begin with {name!r}" if found else f"there is no run {name!r} on this host"
+        raise Refused(what, why=tuple(run.id for run in found), hints=("nettool history",))
+    return found[0]
+
+
+def _title(run: Logged) -> str:
+    if run.undoes is None:
+        return f"undo {run.title}"
+    return f"redo {run.title[5:]}" if run.title.startswith("undo ") else f"undo {run.title[5:]}"
+
+
+def _turned_round(run: Logged, records: Records) -> Iterator[Change]:
+    for change in run.changes:
+        if records.endpoint(change.endpoint.host_end) != change.before:
+            yield Change(change.before, change.after)
+
+
+def _as_it_is(run: Logged, started: Iterable[Step], facts: Facts) -> Iterator[Step]:
+    """Yield the steps that make again what is there of a run, MACs included."""
+    exact = {s.makes.key: s for c in run.changes if c.after for s in restore(c.after, facts)}
+    for step in started:
+        if step.makes.state(facts) == PRESENT:
+            yield exact.get(step.makes.key, step)
+
+
+def _missing(run: Logged, planned: Plan) -> Iterator[Problem]:
+    """Find sandboxes that are gone: nothing can be put back into them."""
+    for sandbox in run.sandboxes if run.inverse else ():
+        if sandbox not in planned.sandboxes:
+            yield Problem(
+                f"{sandbox.target} is no longer there", (f"it was net:[{sandbox.netns.inode}]",),
+                target_missing=True,
+            )  # fmt: skip
+
+
+def _later(run: Logged, runs: Iterable[Logged]) -> Iterator[Problem]:
+    for other, shared in later_work(run, runs):
+        yield Problem(
+            f"later work rests on it: run {other.id}",
+            (f"{other.title}: it works on {shared}, too",),
+            (f"nettool undo {other.id}",),
+        )
