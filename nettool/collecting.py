@@ -15,6 +15,7 @@ from nettool.facts import Netns
 from nettool.lowering import check_tools, choose_dialect
 from nettool.model import Endpoint, Record, Sandbox
 from nettool.plan import Change, Plan, inverse
+from nettool.request import Target
 from nettool.resolve import Findings
 
 TYPE_CHECKING = False
@@ -75,27 +76,40 @@ def strange_names(facts: Facts, records: Records) -> tuple[str, ...]:
 
 
 def _dead(facts: Facts, records: Records) -> tuple[Record, ...]:
-    on_record = {record.endpoint.host_end for record in records.endpoints}
-    from_scripts = (
-        record
-        for trace in records.traces
-        if trace.host_end not in on_record and (record := _record_of(trace)) is not None
-    )
-    return tuple(record for record in (*records.endpoints, *from_scripts) if _is_dead(record, facts))
+    return tuple(record for record in known(records) if _is_dead(record, facts))
 
 
 def _is_dead(record: Record, facts: Facts) -> bool:
-    """Whether an endpoint's sandbox is gone: no process is in it, and only our own name leads to it.
+    """Whether an endpoint's sandbox is gone.
 
-    A namespace that is held by nothing we see, but has its cable still, is somebody's.
+    Without its cable, it is gone when its own process, or path, is: the inode alone would not do,
+    since the kernel gives it to the next namespace. With its cable the namespace is there still: then
+    it is gone when our own name is all that leads to it.
     """
     sandbox = record.endpoint.sandbox
-    own = f"netns:{sandbox.netns.name}"
-    named = f"netns {sandbox.netns.name}" in record.made
+    if facts.host.link(record.endpoint.host_end) is None:
+        return not _is_where_it_was(sandbox, facts)
     holders = {a for s in facts.sandboxes if s.inode == sandbox.netns.inode for a in s.answers_to}
-    if holders - ({own} if named else set()):
+    return holders == {f"netns:{sandbox.netns.name}"} and f"netns {sandbox.netns.name}" in record.made
+
+
+def _is_where_it_was(sandbox: Sandbox, facts: Facts) -> bool:
+    found = facts.sandbox(str(place_of(sandbox)))
+    if found is None or found.inode != sandbox.netns.inode:
         return False
-    return bool(holders) or facts.host.link(record.endpoint.host_end) is None
+    return None in (found.start_time, sandbox.start_time) or found.start_time == sandbox.start_time
+
+
+def place_of(sandbox: Sandbox) -> Target:
+    """Return the process, or the path, by which a sandbox was reached."""
+    return Target("pid", str(sandbox.pid)) if sandbox.pid is not None else Target("path", sandbox.path)
+
+
+def known(records: Records) -> tuple[Record, ...]:
+    """Return the endpoints on record, and those that a script has noted."""
+    on_record = {record.endpoint.host_end for record in records.endpoints}
+    noted = (_record_of(trace) for trace in records.traces if trace.host_end not in on_record)
+    return (*records.endpoints, *(record for record in noted if record is not None))
 
 
 def _place(record: Record) -> str:
@@ -109,10 +123,11 @@ def _record_of(trace: Trace) -> Record | None:
     if found is None:
         return None
     inode, name, pid = found.groups()
-    target, path = f"pid:{pid}", f"/proc/{pid}/ns/net"
+    named, netns = f"netns {name}" in trace.lines, Netns(name, int(inode))
     if pid == "-":
-        target, path = f"netns:{name}", f"/var/run/netns/{name}"
-    sandbox = Sandbox(target, Netns(name, int(inode)), path, None, None, f"netns {name}" in trace.lines)
+        sandbox = Sandbox(f"netns:{name}", netns, f"/var/run/netns/{name}", None, None, named)
+    else:
+        sandbox = Sandbox(f"pid:{pid}", netns, f"/proc/{pid}/ns/net", int(pid), None, named)
     endpoint = Endpoint(sandbox, "", trace.host_end, naming.peer_of(trace.host_end), "eth0", ())
     return Record(endpoint, iproute.CLASSIC, trace.lines)
 

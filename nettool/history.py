@@ -80,16 +80,37 @@ def standing(runs: Iterable[Logged]) -> frozenset[str]:
     return frozenset(stand)
 
 
+def meant(name: str, runs: Iterable[Logged]) -> tuple[Logged, ...]:
+    """Return the runs that a word can mean: those whose ids begin with it.
+
+    `last` is the last one that stands; said again, the one before that, and not the undoing itself.
+    """
+    everything = tuple(runs)
+    if name != "last":
+        return tuple(run for run in everything if run.id.startswith(name))
+    stand = standing(everything)
+    return tuple(run for run in everything if run.id in stand and run.undoes is None)[-1:]
+
+
 def later_work(run: Logged, runs: Iterable[Logged]) -> tuple[tuple[Logged, str], ...]:
     """Return the later runs that work on what this one made, each with one thing they share."""
     everything = tuple(runs)
     stand, mine = standing(everything), frozenset(_made(run.ran))
+    root = _root(run, everything)
     found = []
     for other in everything:
-        shared = mine & frozenset(_used(other.ran)) if other.id in stand and other.id > run.id else ()
+        if other.id <= run.id or other.id not in stand or _root(other, everything) == root:
+            continue
+        shared = mine & frozenset(_used(other.ran))
         if shared:
             found.append((other, " ".join(min(shared)).removeprefix("host ")))
     return tuple(found)
+
+
+def _root(run: Logged, runs: Iterable[Logged]) -> str:
+    """Return the run that a chain of undoing and redoing began with."""
+    before = next((other for other in runs if other.id == run.undoes), None)
+    return _root(before, runs) if before else run.undoes or run.id
 
 
 def _made(steps: Iterable[Step]) -> Iterator[tuple[str, ...]]:

@@ -128,7 +128,7 @@ def take_back_waiting(name: str, mode: Mode) -> bool:
     from nettool.store.rundir import run_folder
 
     logged = waiting()
-    if logged is None or not logged.id.startswith(name):
+    if logged is None or not (name == "last" or logged.id.startswith(name)):
         return False
     from nettool.recovery import take_back
 

@@ -67,10 +67,14 @@ def _sandboxes(request: Request) -> tuple[SandboxFact, ...]:
     if isinstance(request, (Attach, Detach)):
         return (find(request.target),)
     if isinstance(request, Collect):
-        return find_all()
-    return as_found(
-        s for run in records_for(request).runs if run.id.startswith(request.run) for s in run.sandboxes
-    )
+        from nettool.collecting import known, place_of
+
+        places = {place_of(record.endpoint.sandbox) for record in known(records_for(request))}
+        return (*find_all(), *(found for place in places if (found := find(place)).inode is not None))
+    from nettool.history import meant
+
+    runs = meant(request.run, records_for(request).runs)
+    return as_found(sandbox for run in runs for sandbox in run.sandboxes)
 
 
 def as_found(sandboxes: Iterable[Sandbox]) -> tuple[SandboxFact, ...]:

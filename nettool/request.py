@@ -48,7 +48,7 @@ class Detach(Value):
 
 
 class Undo(Value):
-    """Take back what a run of the past did. `run` is its id, or the beginning of it."""
+    """Take back what a run of the past did. `run` is its id, its beginning, or `last`."""
 
     run: str
 

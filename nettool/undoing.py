@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nettool.detaching import restore
 from nettool.errors import Refused
-from nettool.history import COMMITTED, later_work, standing
+from nettool.history import COMMITTED, later_work, meant
 from nettool.model import PRESENT
 from nettool.plan import Change, Plan, Problem, Scope, undo_steps
 
@@ -40,14 +40,14 @@ def plan_undo(request: Undo, facts: Facts, records: Records) -> Plan:
         restores=() if run.inverse else tuple(_as_it_is(run, started, facts)),
         undoes=run.id,
     ).against(facts)
-    if not planned.to_do and run.id not in standing(records.runs):
+    if not planned.to_do:
         return planned
     return planned.with_problems((*_missing(run, planned), *_later(run, records.runs)))
 
 
 def choose(name: str, runs: Iterable[Logged]) -> Logged:
-    """Return the run that an id, or the beginning of one, means. Raises Refused."""
-    found = [run for run in runs if run.id.startswith(name)]
+    """Return the run that an id, the beginning of one, or `last` means. Raises Refused."""
+    found = meant(name, runs)
     if len(found) != 1:
         what = f"several runs begin with {name!r}" if found else f"there is no run {name!r} on this host"
         raise Refused(what, why=tuple(run.id for run in found), hints=("nettool history",))

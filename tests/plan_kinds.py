@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 from snapshot import snapshot
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _pytest.mark import ParameterSet
     from hosts import Host
 
+T = TypeVar("T")
 DIALECTS: Final = ("classic", "modern")
 FULL: Final = "NETTOOL_TEST_ALL" in os.environ
 """Whether every combination is tried, and not only every value."""
@@ -53,9 +54,9 @@ def with_dialects(names: Iterable[str]) -> list[ParameterSet]:
     ]
 
 
-def some(steps: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
-    """Return the first step and every third one after it; all of them when all is tested."""
-    return steps if FULL else steps[::3]
+def some(things: Sequence[T]) -> Sequence[T]:
+    """Return the first and every third one after it; all of them when all is tested."""
+    return things if FULL else things[::3]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,10 @@ VARYING = (
     (re.compile(r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "02:42:ac:11:00:0a"),
     (re.compile(r"@if\d+"), "@if4"),
     (re.compile(r"\(\d+ s\)"), "(1 s)"),
+    (re.compile(r"\b[0-9a-f]{11}-\d+"), "1a1fbf8b0e5-1318"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "2026-11-21 02:39:01"),
+    (re.compile(r"\b[0-9a-f]{16}\b"), "239a25ad344f982c"),
+    (re.compile(r"in \d+ s\b"), "in 60 s"),
 )
 
 

@@ -13,13 +13,12 @@ if TYPE_CHECKING:
 def run(arguments: Arguments) -> None:
     """Carry out `nettool history`."""
     from nettool import output
-    from nettool.envelope import envelope
     from nettool.confirmation import is_due
+    from nettool.envelope import envelope
     from nettool.history import NOT_CONFIRMED
     from nettool.journal import ENDED, OPEN, read_runs
     from nettool.pastruns import details, entry, table
     from nettool.undoing import choose
-
     from nettool.value import replace
 
     still_open = (replace(r, end=NOT_CONFIRMED) if r.pending and is_due(r) else r for r in read_runs(OPEN))

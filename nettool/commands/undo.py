@@ -27,7 +27,7 @@ VERB = Verb(
     description="Only what that run itself made or removed. It is refused when later work rests on it, "
     "with the run that has to be undone first. A run that waits to be confirmed is taken back at once.",
     run=run,
-    operands=(Operand("run", "The run's id, or its beginning, from `nettool history`."),),
+    operands=(Operand("run", "The run's id, or its beginning, from `nettool history`; or `last`."),),
     options=(DRY_RUN, EXPLAIN, *APPLY),
-    examples=("nettool history", "nettool undo 19aa3f07c1b-2210 --dry-run", "nettool undo 19aa3f07c1b-2210"),
+    examples=("nettool history", "nettool undo 19aa3f07c1b-2210 --dry-run", "nettool undo last"),
 )

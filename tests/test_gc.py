@@ -1,0 +1,134 @@
+"""What containers that are gone have left is found and cleared; what is somebody else's stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from plan_kinds import DIALECTS, Kind, furnish
+from shims import Rule, Shims
+from snapshot import difference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hosts import Host
+
+PLAIN: Final = Kind("plain", "--ip 172.17.0.10/16")
+
+dialects = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+def _gc(host: Host, *options: str) -> str:
+    done = host.nettool("gc", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@dialects
+def test_what_dead_containers_left_is_cleared(host: Host, dialect: str) -> None:
+    scene = furnish(host, PLAIN)
+    alive, before = scene.pid, host.snapshot()
+    dead = [host.container() for _ in range(3)]
+    for number, pid in enumerate(dead):
+        words = ("attach", "--pid", str(pid), "--ip", f"172.17.0.{20 + number}/16", "--dialect", dialect)
+        host.nettool(*words).check_returncode()
+    host.nettool(*scene.attach(dialect)).check_returncode()
+    for pid in dead:
+        host.kill(pid)
+    if dialect == "classic":
+        _wait_for_links(host, 3)  # lo, the bridge, the one that lives
+    left = host.snapshot()
+
+    shown = json.loads(_gc(host, "--dry-run", "-o", "json"))
+    found = sorted(each["title"] for each in shown["found"])
+    assert found == sorted(f"clear away pid:{pid}" for pid in dead)
+    assert difference(left, host.snapshot()) == ""
+    said = _gc(host)
+
+    assert sorted(said.splitlines()) == sorted(f"done: clear away pid:{pid}" for pid in dead)
+    assert host.check("ls", "/run/netns").split() == [str(alive)]
+    host.nettool(*scene.detach(dialect)).check_returncode()
+    assert difference(before, host.snapshot()) == ""
+    assert _gc(host) == "nothing to clear away\n"
+    assert host.check("sh", "-c", "ls /run/nettool | grep -c netns-.*lock") == "1\n"
+
+
+def test_what_a_script_left_is_cleared(host: Host, tmp_path: Path) -> None:
+    scene = furnish(host, PLAIN)
+    before = host.snapshot()
+    script = tmp_path / "attach.sh"
+    host.nettool(*scene.attach("classic", "--export", str(script))).check_returncode()
+    host.check("bash", str(script))
+    host.kill(scene.pid)
+    _wait_for_links(host, 2)
+    assert str(scene.pid) in host.check("ls", "/run/netns")
+    _gc(host)
+    assert difference(before, host.snapshot()) == ""
+    assert host.check("sh", "-c", "ls /run/nettool/endpoints") == ""
+
+
+def test_a_cable_of_a_killed_script_is_cleared(host: Host, tmp_path: Path) -> None:
+    scene = furnish(host, PLAIN)
+    before = scene.snapshot()
+    script = tmp_path / "attach.sh"
+    host.nettool(*scene.attach("classic", "--export", str(script))).check_returncode()
+    shims = Shims(tmp_path / "shims")
+    shims.set(Rule(("brctl", "addif", "docker0", _host_end(script)), f"pkill -9 -f {script}; exit 1"))
+    host.run("bash", str(script), env=shims.env)
+    assert _host_end(script) in host.check("ip", "-o", "link")
+    assert _gc(host) == f"done: clear away {_host_end(script)}\n"
+    after = scene.snapshot()
+    assert after["host: netns"] == f"{scene.pid} -> /proc/{scene.pid}/ns/net"  # of a sandbox that is alive
+    host.check("bash", str(script), "undo")
+    assert difference(before, scene.snapshot()) == ""
+
+
+def _host_end(script: Path) -> str:
+    lines = script.read_text().splitlines()
+    return next(line.split()[0].removeprefix("HOST_IF=") for line in lines if line.startswith("HOST_IF="))
+
+
+def _wait_for_links(host: Host, count: int) -> None:
+    """Wait until the kernel has taken a dead namespace's cables away."""
+    deadline = time.monotonic() + 5
+    while len(host.check("ip", "-o", "link").splitlines()) > count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_is_somebody_elses_stays(host: Host) -> None:
+    furnish(host, PLAIN)
+    gone = host.container()
+    host.check("ln", "-s", f"/proc/{gone}/ns/net", f"/run/netns/{gone}")
+    host.check("ip", "link", "add", "name", "nt01234567", "type", "veth", "peer", "name", "nt01234567p")
+    host.check("ip", "link", "add", "name", "nt0123456789", "type", "veth", "peer", "name", "other")
+    host.kill(gone)
+    before = host.snapshot()
+    done = host.nettool("gc")
+    assert done.stdout == "nothing to clear away\n"
+    assert f"left alone: /var/run/netns/{gone}" in done.stderr
+    assert difference(before, host.snapshot()) == ""
+
+
+def test_a_namespace_that_another_process_is_in_stays(host: Host) -> None:
+    scene = furnish(host, PLAIN)
+    host.nettool(*scene.attach("modern")).check_returncode()
+    other = host.popen("nsenter", f"--net=/proc/{scene.pid}/ns/net", "sleep", "60")
+    while os.stat(f"/proc/{other.pid}/ns/net").st_ino != os.stat(scene.netns).st_ino:
+        time.sleep(0.02)
+    host.kill(scene.pid)
+    before = host.snapshot()
+    assert _gc(host) == "nothing to clear away\n"
+    assert difference(before, host.snapshot()) == ""
+    host.kill(other.pid)
+    assert _gc(host) == f"done: clear away pid:{scene.pid}\n"
+
+
+def test_an_ordinary_user_is_told_why_not(host: Host) -> None:
+    done = host.run("setpriv", "--reuid=65534", "--clear-groups", *host.nettool_argv("gc", "--dry-run"))
+    assert done.returncode == 4
+    assert "only root sees" in done.stderr

@@ -1,0 +1,200 @@
+"""Undo takes back what a run did, for every kind of plan, and never what later work rests on."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from plan_kinds import KINDS, SECOND_BRIDGE, Bridge, Kind, furnish, some, with_dialects
+from shims import Rule, Shims, commands_in
+from snapshot import difference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from hosts import Host
+    from plan_kinds import Scene
+
+PLAIN: Final = Kind("plain", "--ip 172.17.0.10/16")
+TWO: Final = Kind("two", "--ip 172.17.0.10/16", bridges=(Bridge(), SECOND_BRIDGE))
+MACS: Final = re.compile(r"([0-9a-f]{1,2}:){5}[0-9a-f]{1,2}|fe80::[0-9a-f:]+")
+BY_NAME: Final = {kind.name: kind for kind in KINDS}
+
+
+def _history(host: Host) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads(host.nettool("history", "-o", "json").stdout)["runs"]
+    return runs
+
+
+def _must(host: Host, *words: str) -> str:
+    done = host.nettool(*words)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize(("name", "dialect"), with_dialects(some(tuple(BY_NAME))))
+def test_every_kind_of_plan_can_be_undone_and_done_again(host: Host, name: str, dialect: str) -> None:
+    scene = furnish(host, BY_NAME[name], dialect)
+    before = scene.snapshot()
+    _must(host, *scene.attach(dialect))
+    wired = scene.snapshot()
+
+    _must(host, "undo", "last")
+    kept = scene.snapshot()
+    # What the host's scope holds (a bridge's MAC that is kept) stays, as with a detachment.
+    _must(host, *scene.attach(dialect))
+    _must(host, *scene.detach(dialect))
+    assert difference(kept, scene.snapshot()) == ""
+    assert scene.kind.alters != "never" or difference(before, kept) == ""
+
+    _must(host, "undo", "last")
+    unlike = difference(_without_macs(wired), _without_macs(scene.snapshot()))
+    assert unlike == ""
+    _must(host, *scene.detach(dialect))
+    assert difference(kept, scene.snapshot()) == ""
+
+
+def _without_macs(parts: dict[str, str]) -> dict[str, str]:
+    """The cable that is made again has other MACs, where none was asked for."""
+    return {
+        part: "\n".join(sorted(MACS.sub("MAC", text).splitlines()))
+        for part, text in parts.items()
+        if not part.endswith(" fdb")
+    }
+
+
+def test_an_undo_can_be_undone(host: Host) -> None:
+    scene = furnish(host, PLAIN)
+    _must(host, *scene.attach("classic"))
+    wired = scene.snapshot()
+    _must(host, "undo", "last")
+    undone = _history(host)[-1]["id"]
+    assert "redo attach" in _must(host, "undo", undone)
+    assert difference(wired, scene.snapshot()) == ""
+    assert [run["state"].split()[0] for run in _history(host)] == ["done", "undone", "done"]
+    assert _must(host, *scene.attach("classic")).startswith("nothing to do")
+    _must(host, *scene.detach("classic"))
+
+
+def test_what_later_work_rests_on_is_not_undone(host: Host) -> None:
+    scene = furnish(host, TWO)
+    before = scene.snapshot()
+    _must(host, *scene.attach("classic"))
+    _must(host, "attach", *scene.target, "--bridge", "br9", "--ip", "10.9.0.2/24", "--dialect", "classic")
+    wired = scene.snapshot()
+    first, second = (run["id"] for run in _history(host))
+
+    refused = host.nettool("undo", first)
+
+    assert refused.returncode == 4
+    assert f"later work rests on it: run {second}" in refused.stderr
+    assert f"nettool undo {second}" in refused.stderr
+    assert difference(wired, scene.snapshot()) == ""
+    _must(host, "undo", "last")
+    _must(host, "undo", "last")
+    assert difference(before, scene.snapshot()) == ""
+
+
+def test_a_repair_is_undone_alone(host: Host) -> None:
+    scene = furnish(host, PLAIN)
+    before = scene.snapshot()
+    _must(host, *scene.attach("classic"))
+    host.inside(scene.pid, "ip", "route", "del", "default")
+    broken = scene.snapshot()
+    _must(host, *scene.attach("classic"))
+    _must(host, "undo", "last", "--dry-run")
+    _must(host, "undo", "last")
+    # The route went with the cable: it has no undo of its own, so there is nothing that it took back.
+    assert difference(broken, scene.snapshot()).count("\n") <= 3
+    _must(host, *scene.detach("classic"))
+    assert difference(before, scene.snapshot()) == ""
+
+
+def test_what_is_gone_already_needs_no_undo(host: Host) -> None:
+    scene = furnish(host, PLAIN)
+    _must(host, *scene.attach("classic"))
+    run = _history(host)[0]["id"]
+    _must(host, *scene.detach("classic"))
+    assert _must(host, "undo", run).startswith("nothing to do")
+    assert len(_history(host)) == 2
+
+
+def test_a_sandbox_that_is_gone_cannot_be_attached_again(host: Host) -> None:
+    scene = furnish(host, PLAIN)
+    _must(host, *scene.attach("classic"))
+    _must(host, *scene.detach("classic"))
+    host.kill(scene.pid)
+    before = host.snapshot()
+    done = host.nettool("undo", "last")
+    assert done.returncode == 5
+    assert "is no longer there" in done.stderr
+    assert difference(before, host.snapshot()) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("fff", "no run 'fff'"), ("", "several runs"), ("last", "")],
+    ids=["none", "many", "last"],
+)
+def test_which_run_is_meant(host: Host, name: str, words: str) -> None:
+    scene = furnish(host, PLAIN)
+    _must(host, *scene.attach("classic"))
+    _must(host, *scene.detach("classic"))
+    done = host.nettool("undo", name, "--dry-run")
+    assert done.returncode == (4 if words else 0)
+    assert words in done.stderr
+
+
+def test_a_run_that_failed_has_nothing_to_undo(host: Host, tmp_path: Path) -> None:
+    scene = furnish(host, PLAIN)
+    shims = Shims(tmp_path / "shims")
+    steps = commands_in(host.nettool(*scene.attach("classic", "--dry-run")).stdout)
+    shims.set(Rule(steps[-1], "exit 3"))
+    host.nettool(*scene.attach("classic"), env=shims.env)
+    (run,) = _history(host)
+    assert run["state"] == "taken back"
+    done = host.nettool("undo", run["id"])
+    assert done.returncode == 4
+    assert "has been taken back already" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["attach", "detach"])
+def test_an_undo_that_fails_at_any_step_leaves_the_host_as_before(
+    host: Host, tmp_path: Path, verb: str
+) -> None:
+    scene = furnish(host, BY_NAME["both families"])
+    shims = Shims(tmp_path / "shims")
+    _must(host, *scene.attach("classic"))
+    if verb == "detach":
+        _must(host, *scene.detach("classic"))
+    before = scene.snapshot()
+    for words in commands_in(_must(host, "undo", "last", "--dry-run")):
+        shims.set(Rule(words, '"$real" "$@"; exit 3'))
+        done = host.nettool("undo", "last", env=shims.env)
+        assert done.returncode == 1, done.stderr
+        assert difference(before, scene.snapshot()) == "", words
+    _must(host, "undo", "last")
+
+
+def test_history_names_the_commands(host: Host) -> None:
+    scene = furnish(host, PLAIN)
+    assert _must(host, "history") == "nothing yet\n"
+    steps = commands_in(host.nettool(*scene.attach("classic", "--dry-run")).stdout)
+    _must(host, *scene.attach("classic"))
+    (run,) = _history(host)
+    said = _must(host, "history", run["id"])
+    assert [line.split() for line in said.splitlines()[3:]] == [list(words) for words in steps]
+    document = json.loads(_must(host, "history", run["id"], "-o", "json"))
+    assert [tuple(step["command"]) for step in document["runs"][0]["steps"]] == steps
+    assert all(step["ran"] for step in document["runs"][0]["steps"])
+
+
+def test_only_fifty_runs_are_kept(host: Host) -> None:
+    scene: Scene = furnish(host, PLAIN)
+    for _ in range(27):
+        _must(host, *scene.attach("modern"))
+        _must(host, *scene.detach("modern"))
+    assert len(_history(host)) == 50
