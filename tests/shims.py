@@ -45,6 +45,14 @@ printf '%s\\037' {name} "$@" '\036' >>{log}
 exec "$real" "$@"
 """
 
+# For a rule: kill nettool, which is the caller, or that of the shell that reads a batch.
+KILL: Final = """pid=$PPID
+until tr '\\0' ' ' <"/proc/$pid/cmdline" | grep -q -- '-m nettool'; do
+    pid=$(cut -d ' ' -f 4 "/proc/$pid/stat")
+done
+kill -9 "$pid"
+"""
+
 
 @dataclass(frozen=True)
 class Rule:
