@@ -12,7 +12,7 @@ venv=$root/.venv
     test_tools=(
         "${run_tools[@]}"
         iptables:iptables sysctl:procps arping:iputils-arping tcpdump:tcpdump shellcheck:shellcheck
-        busybox:busybox-static systemd-run:systemd dockerd:docker.io 'docker:docker-cli|docker.io' runc:runc podman:podman
+        busybox:busybox-static dockerd:docker.io 'docker:docker-cli|docker.io' runc:runc podman:podman
     )
 }
 
