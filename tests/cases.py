@@ -81,8 +81,7 @@ def _records(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[Record]:
     facts = facts_of(laid_over(BASE, case.get("was", {})))
     for line in case.get("records", ()):
         made = plan(typed(line, monkeypatch)[0], facts, Records())
-        for change in made.changes:
-            yield Record(change.endpoint, made.dialect, change.made)
+        yield from (change.after for change in made.changes if change.after)
 
 
 def shortened(text: str) -> str:

@@ -76,7 +76,8 @@ def plan_with_path(path: str) -> tuple[Plan, Facts]:
     (change,) = planned.changes
     sandbox = replace(change.endpoint.sandbox, path=path, target=f"path:{path}")
     endpoint = replace(change.endpoint, sandbox=sandbox)
-    steps, changed = lower(endpoint, "classic"), (replace(change, endpoint=endpoint),)
+    record = replace(change.after, endpoint=endpoint)
+    steps, changed = lower(endpoint, "classic"), (replace(change, after=record),)
     title = f"attach path:{path} to docker0 as eth0"
     planned = replace(planned, title=title, steps=steps, sandboxes=(sandbox,), changes=changed)
     return planned.against(facts), facts

@@ -553,7 +553,9 @@ def of_runtime(runtime: str) -> str:
     planned, facts = PLANS["container"]
     (change,) = planned.changes
     sandbox = replace(change.endpoint.sandbox, target=f"{runtime}:web", runtime=runtime)
-    change = replace(change, endpoint=replace(change.endpoint, sandbox=sandbox))
+    assert change.after is not None
+    endpoint = replace(change.endpoint, sandbox=sandbox)
+    change = replace(change, after=replace(change.after, endpoint=endpoint))
     return bash.render(replace(planned, changes=(change,)), facts)
 
 
