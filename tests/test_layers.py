@@ -20,7 +20,7 @@ PACKAGE: Final = ROOT / "nettool"
 ROOMS: Final = (
     ("nettool", "nettool.value", "nettool.text", "nettool.errors", "nettool.naming", "nettool.request"),
     ("nettool.envelope",),
-    ("nettool.facts",),
+    ("nettool.facts", "nettool.ipam"),
     ("nettool.model",),
     ("nettool.plan", "nettool.codec"),
     ("nettool.history",),
@@ -57,7 +57,7 @@ ROOMS: Final = (
 )
 PURE: Final = (
     "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute",
-    "drivers", "resolve", "checks", "lowering", "planner", "detaching", "undoing", "collecting",
+    "drivers", "ipam", "resolve", "checks", "lowering", "planner", "detaching", "undoing", "collecting",
     "history", "pastruns", "survey", "envelope",
     "fingerprint", "render", "renderers", "arguments",
 )  # fmt: skip
