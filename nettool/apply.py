@@ -15,7 +15,7 @@ from nettool.model import Inside, VethPair
 from nettool.plan import Status, decide, undo_steps
 from nettool.processes import read_process
 from nettool.run import Started, run
-from nettool.store.rundir import write_changes
+from nettool.store.records import write_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
         _verify(plan, read())
         journal.verified()
         if timer is None:
-            write_changes(plan.changes)
+            write_records(plan.changes, plan.networks)
             journal.end(COMMITTED)
         else:
             journal.close()

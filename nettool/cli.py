@@ -22,23 +22,14 @@ if TYPE_CHECKING:
     from nettool.arguments import Arguments, Verb
 
 VERBS: Final = (
-    "attach",
-    "detach",
-    "apply",
-    "confirm",
-    "undo",
-    "history",
-    "recover",
-    "gc",
-    "show",
-    "facts",
-    "lab",
-)
+    "attach", "detach", "apply", "confirm", "undo", "history", "recover", "gc",
+    "network create", "network ls", "network inspect", "network rm", "show", "facts", "lab",
+)  # fmt: skip
 
 
 def load(name: str) -> Verb:
     """Import the module of one verb and return its declaration."""
-    verb: Verb = import_module(f"nettool.commands.{name}").VERB
+    verb: Verb = import_module(f"nettool.commands.{name.replace(' ', '.')}").VERB
     return verb
 
 
@@ -74,13 +65,15 @@ def _dispatch(words: list[str]) -> int:
     if words == ["--version"]:
         print(f"nettool {__version__}")
         return 0
-    if words and words[0] in VERBS:
-        from nettool.arguments import parse
+    for count in (1, 2):
+        name = " ".join(words[:count])
+        if name in VERBS:
+            from nettool.arguments import parse
 
-        verb = load(words[0])
-        arguments = parse(verb, words[1:])
-        if arguments is not None:
-            return run(verb, arguments)
+            verb = load(name)
+            arguments = parse(verb, words[count:])
+            if arguments is not None:
+                return run(verb, arguments)
     from nettool.typer_app import run_typer  # costs more than the rest of a dry run
 
     return run_typer([load(name) for name in VERBS], words)

@@ -19,7 +19,8 @@ from nettool.journal import ENDED, OPEN, read_journal, resume, runs
 from nettool.locks import HOST
 from nettool.processes import read_process
 from nettool.run import find_tools, run, start_detached
-from nettool.store.rundir import run_folder, write_changes
+from nettool.store.records import write_records
+from nettool.store.rundir import run_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def confirm(name: str | None) -> Logged:
     if logged.timer is None or not disarm(logged.id, logged.timer):
         raise not_confirmed(logged)
     journal = resume(logged.id)
-    write_changes(logged.changes)
+    write_records(logged.changes, logged.networks)
     journal.end(COMMITTED)
     return logged
 

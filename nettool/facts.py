@@ -75,6 +75,24 @@ class NeighbourFact(Value):
     mac: str
 
 
+class ChainFact(Value):
+    """A chain of iptables (family 4) or ip6tables (6); only a built-in one has a policy."""
+
+    family: int
+    table: str
+    name: str
+    policy: str | None = None
+
+
+class RuleFact(Value):
+    """A rule of iptables: the words behind the chain's name, as iptables-save prints them."""
+
+    family: int
+    table: str
+    chain: str
+    words: tuple[str, ...]
+
+
 class NamespaceFacts(Value):
     """The inside of one network namespace. `nsid` is its id as the host's namespace knows it."""
 
@@ -98,6 +116,13 @@ class NamespaceFacts(Value):
         """Return the default route that traffic takes: the one with the lowest metric."""
         defaults = [r for r in self.routes if r.family == family and r.destination == "default"]
         return min(defaults, key=lambda route: route.metric, default=None)
+
+    def forwarding(self, family: int) -> tuple[str, ...]:
+        """Return `KEY=1` for each interface that forwards by itself, whatever holds for all."""
+        prefix = f"net.ipv{family}.conf."
+        keys = (key for key, value in self.sysctls if key.startswith(prefix) and value == "1")
+        own = (key for key in keys if key.endswith(".forwarding") and ".all." not in key)
+        return tuple(f"{key}=1" for key in own)
 
     def sysctl(self, key: str) -> str | None:
         """Return the value of a kernel parameter, when it was read."""
@@ -144,6 +169,9 @@ class Facts(Value):
     privileged: bool = True
     ssh_links: tuple[str, ...] = ()
     """Interfaces that carry the caller's SSH connection."""
+    chains: tuple[ChainFact, ...] = ()
+    rules: tuple[RuleFact, ...] = ()
+    """The host's firewall, where the request is about it; else both are empty."""
 
     def namespace(self, netns: Netns | None) -> NamespaceFacts | None:
         """Return the facts of a namespace (None: the host's), when it was read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nettool.model import NetnsName, Up, VethPair
+from nettool.model import Bridge, Chain, NetnsName, Up, VethPair
 from nettool.plan import Scope
 from nettool.value import Value
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from nettool.model import Sandbox
-    from nettool.plan import Change, Step
+    from nettool.plan import Change, NetworkChange, Step
 
 COMMITTED: Final = "committed"
 TAKEN_BACK: Final = "taken back"
@@ -42,6 +42,7 @@ class Logged(Value):
     restores: tuple[Step, ...]
     sandboxes: tuple[Sandbox, ...]
     changes: tuple[Change, ...]
+    networks: tuple[NetworkChange, ...]
     inverse: bool
     snapshot: str
     undoes: str | None = None
@@ -124,6 +125,8 @@ def _made(steps: Iterable[Step]) -> Iterator[tuple[str, ...]]:
             yield "host", fact.host_end
         elif isinstance(fact, NetnsName):
             yield "host", fact.netns.name
+        elif isinstance(fact, (Bridge, Chain)):
+            yield "host", fact.name
         elif isinstance(fact, Up):
             yield fact.netns.name if fact.netns else "host", fact.link
 

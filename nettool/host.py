@@ -20,17 +20,18 @@ from nettool.facts import (
     RouteFact,
 )
 from nettool.run import Started, find_tools
+from nettool.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Final
 
-    from nettool.facts import SandboxFact
+    from nettool.facts import ChainFact, RuleFact, SandboxFact
 
 NETNS_FOLDER: Final = "/var/run/netns"
 HOST_NETNS: Final = "/proc/self/ns/net"
-TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "sysctl")
+TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "sysctl", "iptables", "ip6tables")
 
 _BATCH: Final = "addr show\nroute show table all\nneigh show\n"
 _IPV6_FOLDER: Final = "/proc/sys/net/ipv6/conf"
@@ -51,28 +52,35 @@ def read_facts(
     sandboxes: Iterable[SandboxFact] = (),
     *,
     with_ipv6: bool = False,
-    answering: Iterable[tuple[str, str]] = (),
+    with_firewall: bool = False,
 ) -> Facts:
     """Read the host, and the namespaces of the given sandboxes."""
-    return Reading(sandboxes, with_ipv6=with_ipv6).finish(answering)
+    return Reading(sandboxes, with_ipv6=with_ipv6, with_firewall=with_firewall).finish()
 
 
 class Reading:
     """A reading of the host under way: its processes run while the caller does other things."""
 
-    def __init__(self, sandboxes: Iterable[SandboxFact] = (), *, with_ipv6: bool = False) -> None:
+    def __init__(
+        self, sandboxes: Iterable[SandboxFact] = (), *, with_ipv6: bool = False, with_firewall: bool = False
+    ) -> None:
         self._sandboxes = tuple(sandboxes)
+        savers = {4: "iptables-save", 6: "ip6tables-save"} if with_firewall else {}
+        self._saved = {family: Started((saver,)) for family, saver in savers.items()}
         own = os.stat(HOST_NETNS).st_ino
         paths = {s.inode: s.path for s in self._sandboxes if s.inode is not None and s.inode != own}
         self._host = _Reader(own, None, with_ipv6=False)
         self._inner = [_Reader(inode, path, with_ipv6=with_ipv6) for inode, path in paths.items()]
 
-    def finish(self, answering: Iterable[tuple[str, str]] = ()) -> Facts:
+    def finish(self) -> Facts:
         """Wait for what was started, and return all that is known of the host."""
         host = self._host.finish()
         inner = [reader.finish() for reader in self._inner]
         if host is None:
             raise NettoolError("this host's interfaces cannot be read", why=(self._host.failure,))
+        chains, rules = self._firewall()
+        if self._saved:
+            host = replace(host, sysctls=read_forwarding())
         return Facts(
             host=host,
             namespaces=tuple(facts for facts in inner if facts is not None),
@@ -80,12 +88,35 @@ class Reading:
             netns_names=read_netns_names(),
             netns_folder=os.path.isdir(NETNS_FOLDER),
             tools=tuple(sorted(find_tools(TOOLS).items())),
-            answering=tuple(answering),
             boot_id=read_text("/proc/sys/kernel/random/boot_id").strip(),
             hostname=os.uname().nodename,
             privileged=os.geteuid() == 0,
             ssh_links=_links_with(host, os.environ.get("SSH_CONNECTION", "").split()[2:3]),
+            chains=chains,
+            rules=rules,
         )
+
+    def _firewall(self) -> tuple[tuple[ChainFact, ...], tuple[RuleFact, ...]]:
+        """Return the chains and rules of both families; a tool that is missing has none."""
+        if not self._saved:
+            return (), ()
+        from nettool.firewall import parse_saved  # most readings leave the firewall alone
+
+        parsed = [parse_saved(reader.finish().stdout, family) for family, reader in self._saved.items()]
+        chains = tuple(chain for some, _ in parsed for chain in some)
+        return chains, tuple(rule for _, some in parsed for rule in some)
+
+
+def read_forwarding() -> tuple[tuple[str, str], ...]:
+    """Read what the host's sysctls say of forwarding, and of router advertisements."""
+    found = [("net.ipv4.ip_forward", read_text("/proc/sys/net/ipv4/ip_forward").strip())]
+    for family, keys in (("ipv4", ("forwarding",)), ("ipv6", ("forwarding", "accept_ra"))):
+        folder = f"/proc/sys/net/{family}/conf"
+        links = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        for link in links:
+            name = f"net.{family}.conf.{link.replace('.', '/')}"
+            found += [(f"{name}.{key}", read_text(f"{folder}/{link}/{key}").strip()) for key in keys]
+    return tuple(found)
 
 
 class _Reader:

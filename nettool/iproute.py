@@ -11,6 +11,7 @@ import re
 
 from nettool.model import (
     Address,
+    Bridge,
     BridgeMac,
     Forgotten,
     Inside,
@@ -30,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from nettool.facts import NeighbourFact, Netns, RouteFact
+    from nettool.facts import NamespaceFacts, NeighbourFact, Netns, RouteFact
     from nettool.model import Endpoint, Sandbox
 
 CLASSIC: Final = "classic"
@@ -45,6 +46,8 @@ PACKAGES: Final = {
     "ln": "coreutils",
     "rm": "coreutils",
     "sysctl": "procps",
+    "iptables": "iptables",
+    "ip6tables": "iptables",
 }
 """The Debian package that has each tool a plan can name."""
 
@@ -144,6 +147,82 @@ def _inner_settings(endpoint: Endpoint) -> tuple[str, ...]:
 
 def _mtu(mtu: int | None) -> tuple[str, ...]:
     return ("mtu", str(mtu)) if mtu else ()
+
+
+def add_bridge(name: str, mac: str, mtu: int | None) -> Step:
+    """Make a bridge with a MAC of its own, which it keeps whatever is plugged in."""
+    return Step(
+        do=Command(("ip", "link", "add", "name", name, *_mtu(mtu), "address", mac, "type", "bridge")),
+        undo=Command(("ip", "link", "del", "dev", name)),
+        makes=Bridge(name),
+        scope=Scope.NETWORK,
+        why="the network's bridge; its MAC is given, so that no port changes it",
+    )
+
+
+def bridge_address(bridge: str, cidr: str, *, with_key: str | None) -> Step:
+    """Give a bridge an address: the gateway of its network."""
+    argv = ("ip", "addr", "add", cidr, "dev", bridge, *(("nodad",) if ":" in cidr else ()))
+    return Step(
+        do=Command(argv),
+        undo=GoesWith(with_key) if with_key else Command(("ip", "addr", "del", cidr, "dev", bridge)),
+        makes=Address(None, bridge, cidr),
+        scope=Scope.NETWORK,
+        why="the gateway of the network's containers",
+    )
+
+
+def bridge_up(bridge: str, *, with_key: str | None) -> Step:
+    """Switch a bridge on."""
+    return Step(
+        do=Command(("ip", "link", "set", "dev", bridge, "up")),
+        undo=GoesWith(with_key) if with_key else Command(("ip", "link", "set", "dev", bridge, "down")),
+        makes=Up(None, bridge),
+        scope=Scope.NETWORK,
+        why="switches the bridge on",
+    )
+
+
+def refuse_advertisements(bridge: str, *, with_key: str) -> Step:
+    """Let no container reconfigure the host by an IPv6 router advertisement (CVE-2020-10749)."""
+    name = f"net.ipv6.conf.{bridge.replace('.', '/')}.accept_ra"
+    return Step(
+        do=Command(("sysctl", "-q", "-w", f"{name}=0")),
+        undo=GoesWith(with_key),
+        makes=Sysctl(None, name, "0"),
+        scope=Scope.NETWORK,
+        why="no container may change the host's routes by router advertisements",
+    )
+
+
+def forward(name: str, before: tuple[str, ...]) -> Step:
+    """Let the host forward packets; the undo also sets what the kernel changes along with it.
+
+    Setting the one for all interfaces sets each interface's (`before`: `KEY=VALUE` words; Linux,
+    Documentation/networking/ip-sysctl.rst).
+    """
+    return Step(
+        do=Command(("sysctl", "-q", "-w", f"{name}=1")),
+        undo=Command(("sysctl", "-q", "-w", f"{name}=0", *before)),
+        makes=Sysctl(None, name, "1"),
+        scope=Scope.HOST,
+        why="the host forwards packets between the bridge and its other interfaces",
+    )
+
+
+def keep_advertised_route(link: str, host: NamespaceFacts) -> Step:
+    """Let an uplink go on learning its IPv6 route: a host that forwards would forget it.
+
+    accept_ra=2 says: also when forwarding (Linux, Documentation/networking/ip-sysctl.rst).
+    """
+    name = f"net.ipv6.conf.{link.replace('.', '/')}.accept_ra"
+    return Step(
+        do=Command(("sysctl", "-q", "-w", f"{name}=2")),
+        undo=Command(("sysctl", "-q", "-w", f"{name}={host.sysctl(name) or '1'}")),
+        makes=Sysctl(None, name, "2"),
+        scope=Scope.HOST,
+        why="the host learned its IPv6 default route here; when it forwards, it would forget it",
+    )
 
 
 def keep_bridge_mac(bridge: str, mac: str) -> Step:

@@ -28,8 +28,9 @@ from nettool.errors import Refused
 from nettool.facts import NeighbourFact, Netns, RouteFact
 from nettool.fingerprint import fingerprint
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK, Logged, Timer
-from nettool.model import FACTS, Endpoint, Gone, Record, Sandbox
-from nettool.plan import Change, Command, Entry, GoesWith, Scope, Stays, Step
+from nettool.ipam import Subnet
+from nettool.model import FACTS, Endpoint, Gone, Network, NetworkRecord, Record, Sandbox
+from nettool.plan import Change, Command, Entry, GoesWith, NetworkChange, Scope, Stays, Step
 from nettool.store.rundir import run_folder
 
 TYPE_CHECKING = False
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from nettool.plan import Plan
 
 CLASSES: Final = (
-    *FACTS, Change, Command, Endpoint, Entry, GoesWith, Gone, NeighbourFact, Netns, Record, RouteFact,
-    Sandbox, Scope, Stays, Step,
+    *FACTS, Change, Command, Endpoint, Entry, GoesWith, Gone, NeighbourFact, Netns, Network, NetworkChange,
+    NetworkRecord, Record, RouteFact, Sandbox, Scope, Stays, Step, Subnet,
 )  # fmt: skip
 OPEN = "tx"
 """The folder of runs that have not ended."""
@@ -131,8 +132,8 @@ def begin(plan: Plan, facts: Facts) -> Journal:
     first = {
         "kind": "begin", "title": plan.title, "boot_id": facts.boot_id, "steps": encode(plan.to_do),
         "restores": encode(plan.restores), "sandboxes": encode(plan.sandboxes),
-        "changes": encode(plan.changes), "inverse": plan.inverse, "snapshot": fingerprint(facts),
-        "undoes": plan.undoes,
+        "changes": encode(plan.changes), "networks": encode(plan.networks), "inverse": plan.inverse,
+        "snapshot": fingerprint(facts), "undoes": plan.undoes,
     }  # fmt: skip
     try:
         return Journal(name, first)
@@ -164,7 +165,7 @@ def read_journal(name: str, folder: str = OPEN) -> Logged | None:
     begin = lines[0]
     started = [k for line in lines if line["kind"] == "intent" for k in line["steps"]]
     failed = {k for line in lines if line["kind"] == "failed" for k in line["steps"]}
-    kinds = ("steps", "restores", "sandboxes", "changes")
+    kinds = ("steps", "restores", "sandboxes", "changes", "networks")
     parts = {key: decode(begin[key], CLASSES, {"Fact": FACTS}) for key in kinds}
     return Logged(
         id=name,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from nettool.facts import Facts, LinkFact, NeighbourFact, Netns, RouteFact
     from nettool.history import Logged
+    from nettool.ipam import Subnet
 
 
 class Presence(enum.Enum):
@@ -36,6 +37,11 @@ class State(Value):
     found: str = ""
     leftover: bool = False
     """Whether what takes the place is what is left of the fact itself."""
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the fact is true."""
+        return self.presence is Presence.PRESENT
 
 
 ABSENT = State(Presence.ABSENT)
@@ -343,15 +349,86 @@ class Forgotten(Value):
         return f"the host does not take {self.ip} on {self.link} for {self.mac}"
 
 
+class Bridge(Value):
+    """A bridge on the host."""
+
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The bridge's name."""
+        return f"bridge {self.name}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the host has a bridge of that name."""
+        link = facts.host.link(self.name)
+        if link is None:
+            return ABSENT
+        return PRESENT if link.kind == "bridge" else other(f"is a {link.kind or 'physical'} interface")
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{self.name} is a bridge on the host"
+
+
+class Chain(Value):
+    """A chain of our own in the firewall."""
+
+    family: int
+    table: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The chain's place."""
+        return f"chain {self.family} {self.table} {self.name}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the table has a chain of that name."""
+        place = (self.family, self.table, self.name)
+        there = any((chain.family, chain.table, chain.name) == place for chain in facts.chains)
+        return PRESENT if there else ABSENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{_tables(self.family)} has a chain {self.name} in the table {self.table}"
+
+
+class Rule(Value):
+    """A rule of the firewall: the words behind its chain's name."""
+
+    family: int
+    table: str
+    chain: str
+    words: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The whole rule: what differs in one word is another rule."""
+        return f"rule {self.family} {self.table} {self.chain} {' '.join(self.words)}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the chain has a rule that means the same."""
+        from nettool.firewall import same_rule  # most plans have no rules
+
+        place = (self.family, self.table, self.chain)
+        rules = (rule for rule in facts.rules if (rule.family, rule.table, rule.chain) == place)
+        return PRESENT if any(same_rule(rule.words, self.words) for rule in rules) else ABSENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{_tables(self.family)} has in {self.table} {self.chain}: {' '.join(self.words)}"
+
+
 FACTS: Final = (
     NetnsFolder, NetnsName, VethPair, Port, BridgeMac, Inside, InterfaceName, Up, Address, Route, Sysctl,
-    Forgotten,
+    Forgotten, Bridge, Chain, Rule,
 )  # fmt: skip
 """Every kind of fact that a step can make true; `Gone` turns one round."""
 
 Fact = (
     NetnsFolder | NetnsName | VethPair | Port | BridgeMac | Inside | InterfaceName | Up | Address | Route
-    | Sysctl | Forgotten
+    | Sysctl | Forgotten | Bridge | Chain | Rule
 )  # fmt: skip
 
 
@@ -414,6 +491,30 @@ class Endpoint(Value):
     """Whether the sandbox has no other interface, so that a gateway can be reached one way only."""
 
 
+class Network(Value):
+    """Endpoints that can talk to each other, fully decided. `own_bridge`: nettool makes the bridge."""
+
+    name: str
+    driver: str
+    bridge: str | None = None
+    mac: str | None = None
+    subnets: tuple[Subnet, ...] = ()
+    mtu: int | None = None
+    internal: bool = False
+    masquerade: bool = True
+    isolate: bool = False
+    own_bridge: bool = True
+    labels: tuple[str, ...] = ()
+    """Each as `KEY=VALUE`."""
+
+
+class NetworkRecord(Value):
+    """What nettool remembers of a network: how it was decided, and which steps were its own."""
+
+    network: Network
+    made: tuple[str, ...]
+
+
 class Record(Value):
     """What nettool remembers of an endpoint: how it was decided, and which steps were its own."""
 
@@ -434,8 +535,13 @@ class Records(Value):
 
     endpoints: tuple[Record, ...] = ()
     traces: tuple[Trace, ...] = ()
+    networks: tuple[NetworkRecord, ...] = ()
     runs: tuple[Logged, ...] = ()
     """The runs of the past that are still known, oldest first; read only to undo one."""
+
+    def network(self, name: str) -> NetworkRecord | None:
+        """Return the record of the network of that name."""
+        return next((record for record in self.networks if record.network.name == name), None)
 
     def trace(self, host_end: str) -> Trace | None:
         """Return what a script noted of the endpoint with that host end."""
@@ -444,6 +550,10 @@ class Records(Value):
     def endpoint(self, host_end: str) -> Record | None:
         """Return the record of the endpoint with that host end."""
         return next((record for record in self.endpoints if record.endpoint.host_end == host_end), None)
+
+
+def _tables(family: int) -> str:
+    return "ip6tables" if family == 6 else "iptables"
 
 
 def _place(netns: Netns | None) -> str:

@@ -28,6 +28,17 @@ def host_end(*identity: object) -> str:
     return f"nt{_digest(identity)[-10:]}"
 
 
+def bridge_of(network: str) -> str:
+    """Return the name of the bridge of a network that asks for none: `nt-` and 10 hex digits."""
+    return f"nt-{_digest(('bridge', network))[-10:]}"
+
+
+def mac_of(*identity: object) -> str:
+    """Return a MAC of our own, from what identifies it: locally administered, unicast."""
+    digits = _digest(identity)[-8:]
+    return ":".join(["02", "42", *(digits[at : at + 2] for at in range(0, 8, 2))])
+
+
 def peer_of(host_end_name: str) -> str:
     """Return the name that the other end has before it is moved into the sandbox."""
     if is_marked(host_end_name):

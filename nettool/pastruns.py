@@ -6,6 +6,7 @@ import datetime as dt
 import shlex
 
 from nettool.history import standing
+from nettool.text import columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,11 +54,7 @@ def table(runs: Sequence[Logged]) -> tuple[str, ...]:
     if not runs:
         return ("nothing yet",)
     lines = [_HEAD, *((run.id, _clock(run), state(run, runs), run.title) for run in runs)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
-    return tuple(
-        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return columns(lines)
 
 
 def details(run: Logged, runs: Sequence[Logged]) -> tuple[str, ...]:

@@ -158,7 +158,7 @@ def make_plan(request: Request, read: Callable[[], Facts]) -> tuple[Plan, Facts]
 def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, mode: Mode) -> int:
     """Apply a plan whose preconditions hold; say what was done."""
     _refuse(planned)
-    if not planned.to_do and not _forgets(planned):
+    if not planned.to_do and not _only_records(planned):
         _tell(planned, None, mode)
         return 0
     if not facts.privileged:
@@ -198,9 +198,9 @@ def _tell(planned: Plan, run: str | None, mode: Mode, wait: int = 0) -> None:
         output.show_outcome(planned, run=run, wait=wait, as_json=mode.as_json)
 
 
-def _forgets(planned: Plan) -> bool:
-    """Whether there are records left to clear of an endpoint that is gone already."""
-    return planned.inverse and bool(planned.changes)
+def _only_records(planned: Plan) -> bool:
+    """Whether records are all there is to change: of what is gone already, or has no steps."""
+    return bool(planned.networks) or (planned.inverse and bool(planned.changes))
 
 
 def _refuse(planned: Plan) -> None:

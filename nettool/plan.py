@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 
-from nettool.model import Gone, Presence
+from nettool.model import Chain, Gone, Presence, Rule, Sysctl
 from nettool.value import Value, replace
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nettool.facts import Facts, Netns
-    from nettool.model import Endpoint, Fact, Record, Sandbox
+    from nettool.model import Endpoint, Fact, NetworkRecord, Record, Sandbox
     from nettool.request import Request
 
 
@@ -74,13 +74,14 @@ class Scope(enum.Enum):
     """How far a step's effect reaches, and so who may take it back.
 
     An ENDPOINT step goes when its endpoint is detached, a SANDBOX step with the sandbox's last
-    endpoint, a NETWORK step with its network. A HOST step is only ever taken back by the rollback
-    of its own transaction.
+    endpoint, a NETWORK step with its network, a FIREWALL step with the last network. A HOST step is
+    only ever taken back by the rollback of its own transaction.
     """
 
     ENDPOINT = "endpoint"
     SANDBOX = "sandbox"
     NETWORK = "network"
+    FIREWALL = "firewall"
     HOST = "host"
 
 
@@ -144,6 +145,13 @@ class Change(Value):
         return self.after is not None
 
 
+class NetworkChange(Value):
+    """What a plan does to the record of a network: which it was `before`, and which it is `after`."""
+
+    after: NetworkRecord | None
+    before: NetworkRecord | None
+
+
 class Plan(Value):
     """A whole procedure. `decisions` is None until it has been held against a host."""
 
@@ -153,6 +161,7 @@ class Plan(Value):
     steps: tuple[Step, ...]
     sandboxes: tuple[Sandbox, ...]
     changes: tuple[Change, ...]
+    networks: tuple[NetworkChange, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     inverse: bool = False
@@ -204,6 +213,12 @@ def inverse(steps: Iterable[Step]) -> tuple[Step, ...]:
         for step in reversed(tuple(steps))
         if isinstance(step.undo, Command)
     )
+
+
+def reads_firewall(steps: Iterable[Step]) -> bool:
+    """Whether holding steps against a host takes its firewall, and its forwarding."""
+    facts = (step.makes.fact if isinstance(step.makes, Gone) else step.makes for step in steps)
+    return any(isinstance(f, (Chain, Rule)) or (isinstance(f, Sysctl) and f.netns is None) for f in facts)
 
 
 def undo_steps(inverted: bool, restores: tuple[Step, ...], started: tuple[Step, ...]) -> tuple[Step, ...]:  # noqa: FBT001 - as the plan says it

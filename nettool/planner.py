@@ -10,7 +10,7 @@ from nettool.errors import Refused
 from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import Record
 from nettool.plan import Change, Command, Plan, Status
-from nettool.request import Attach, Detach, Undo
+from nettool.request import Attach, CreateNetwork, Detach, RemoveNetwork, Undo
 from nettool.resolve import Findings, check_dialect, parse_attach, resolve_attach, resolve_sandbox
 from nettool.value import replace
 
@@ -37,6 +37,14 @@ def plan(request: Request, facts: Facts, records: Records) -> Plan:
         from nettool.undoing import plan_undo
 
         planned = plan_undo(request, facts, records)
+    elif isinstance(request, CreateNetwork):
+        from nettool.networks import plan_create
+
+        planned = plan_create(request, facts, records)
+    elif isinstance(request, RemoveNetwork):
+        from nettool.networks import plan_remove
+
+        planned = plan_remove(request, facts, records)
     else:
         from nettool.collecting import plan_collect
 
@@ -51,6 +59,10 @@ def check(request: Request) -> None:
         parse_attach(request)
     elif isinstance(request, Detach):
         check_dialect(request.dialect)
+    elif isinstance(request, CreateNetwork):
+        from nettool.networks import check_create
+
+        check_create(request)
 
 
 def _check_words(planned: Plan) -> None:

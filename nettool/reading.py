@@ -6,7 +6,8 @@ import os
 
 from nettool.facts import SandboxFact
 from nettool.host import Reading
-from nettool.request import Attach, Collect, Detach, Undo
+from nettool.plan import reads_firewall
+from nettool.request import Attach, Collect, CreateNetwork, Detach, RemoveNetwork, Undo
 from nettool.sandboxes import find, find_all
 from nettool.store.rundir import read_records
 from nettool.value import replace
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from nettool.facts import Facts
+    from nettool.history import Logged
     from nettool.model import Records, Sandbox
     from nettool.request import Request
 
@@ -33,6 +35,10 @@ def facts_reader(request: Request, facts_file: str | None) -> Callable[[], Facts
 def records_for(request: Request) -> Records:
     """Return what nettool remembers, with the runs of the past where the request is about one."""
     records = read_records()
+    if isinstance(request, (CreateNetwork, RemoveNetwork)):
+        from nettool.store.database import read_networks  # most calls are about no network
+
+        return replace(records, networks=read_networks())
     if not isinstance(request, Undo):
         return records
     from nettool.journal import read_runs  # only what is undone is looked up there
@@ -52,7 +58,11 @@ class _HostReader:
         request = self._request
         # What is taken away may have to be put back: a detachment knows only later what it was.
         ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
-        return Reading(_sandboxes(request), with_ipv6=ipv6)
+        runs = _runs(request)
+        firewall = isinstance(request, (CreateNetwork, RemoveNetwork)) or any(
+            reads_firewall(run.steps) for run in runs
+        )
+        return Reading(_sandboxes(request, runs), with_ipv6=ipv6, with_firewall=firewall)
 
     def read(self) -> Facts:
         """Return the facts of this moment; who answers on the wire is asked once."""
@@ -63,7 +73,16 @@ class _HostReader:
         return facts.answered(self._answers)
 
 
-def _sandboxes(request: Request) -> tuple[SandboxFact, ...]:
+def _runs(request: Request) -> tuple[Logged, ...]:
+    """Return the runs of the past that a request is about."""
+    if not isinstance(request, Undo):
+        return ()
+    from nettool.history import meant
+
+    return meant(request.run, records_for(request).runs)
+
+
+def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact, ...]:
     if isinstance(request, (Attach, Detach)):
         return (find(request.target),)
     if isinstance(request, Collect):
@@ -71,9 +90,6 @@ def _sandboxes(request: Request) -> tuple[SandboxFact, ...]:
 
         places = {place_of(record.endpoint.sandbox) for record in known(records_for(request))}
         return (*find_all(), *(found for place in places if (found := find(place)).inode is not None))
-    from nettool.history import meant
-
-    runs = meant(request.run, records_for(request).runs)
     return as_found(sandbox for run in runs for sandbox in run.sandboxes)
 
 

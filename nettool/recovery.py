@@ -16,12 +16,14 @@ from nettool.errors import Refused, RollbackIncomplete
 from nettool.history import COMMITTED, INCOMPLETE, NOT_CONFIRMED, TAKEN_BACK
 from nettool.host import read_facts, read_text
 from nettool.journal import OPEN, put_away, read_journal, resume, runs
-from nettool.plan import undo_steps
+from nettool.plan import reads_firewall, undo_steps
 from nettool.reading import as_found
-from nettool.store.rundir import run_folder, write_changes
+from nettool.store.records import write_records
+from nettool.store.rundir import run_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nettool.facts import Facts
     from nettool.history import Logged
     from nettool.locks import Locks
 
@@ -42,7 +44,7 @@ def recover(locks: Locks) -> tuple[Logged, ...]:
             continue
         elif run.verified and run.end is None and not run.pending:
             # All but the records was done: a rollback would undo what the host was shown to have.
-            write_changes(run.changes)
+            write_records(run.changes, run.networks)
             resume(name).end(COMMITTED)
         elif run.end in (None, INCOMPLETE):
             take_back(run, locks)
@@ -70,7 +72,12 @@ def take_back(run: Logged, locks: Locks) -> None:
         disarm(run.id, run.timer)
     journal = resume(run.id)
     undo = undo_steps(run.inverse, run.restores, run.ran)
-    left = roll_back(undo, lambda: read_facts(as_found(run.sandboxes), with_ipv6=True), journal, locks)
+    firewall = reads_firewall(undo)
+
+    def read() -> Facts:
+        return read_facts(as_found(run.sandboxes), with_ipv6=True, with_firewall=firewall)
+
+    left = roll_back(undo, read, journal, locks)
     journal.end(INCOMPLETE if left else how)
     if left:
         raise RollbackIncomplete(

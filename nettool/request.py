@@ -59,4 +59,27 @@ class Collect(Value):
     place: str
 
 
-Request = Attach | Detach | Undo | Collect
+class CreateNetwork(Value):
+    """Make a network. `pools` is where a subnet comes from when none is asked for."""
+
+    name: str
+    driver: str = "bridge"
+    subnets: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    mtu: int | None = None
+    internal: bool = False
+    masquerade: bool = True
+    bridge_name: str | None = None
+    labels: tuple[str, ...] = ()
+    pools: str = ""
+
+
+class RemoveNetwork(Value):
+    """Remove a network that has no endpoints."""
+
+    name: str
+
+
+Request = Attach | Detach | Undo | Collect | CreateNetwork | RemoveNetwork

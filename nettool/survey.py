@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nettool.text import safe
+from nettool.text import columns, safe
 from nettool.value import Value
 
 TYPE_CHECKING = False
@@ -77,9 +77,7 @@ def table(rows: Iterable[Row]) -> str:
     lines = [_HEAD, *(_cells(row) for row in rows)]
     if len(lines) == 1:
         return "no sandboxes"
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
-    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
-    return "\n".join("   ".join(cells).rstrip() for cells in padded)
+    return "\n".join(columns(lines))
 
 
 def _cells(row: Row) -> tuple[str, ...]:

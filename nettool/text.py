@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Final
 
 # Cc control, Cf format (bidi overrides, zero width), Cs lone surrogates, Zl and Zp line separators,
@@ -30,3 +31,10 @@ def _escape(character: str) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return rows of cells as lines, each column as wide as its widest cell."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return tuple("   ".join(cells).rstrip() for cells in padded)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nettool.arguments import Operand, Option, Verb
 
 HELP = "Wire containers by an explicit plan: read it, apply it, take it back."
+GROUPS = {"network": "Create, list, look at and remove networks."}
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
@@ -39,9 +40,15 @@ def build(verbs: Iterable[Verb]) -> typer.Typer:
         rich_markup_mode="markdown",
     )
     app.callback()(_root)
+    groups: dict[str, typer.Typer] = {}
     for verb in verbs:
+        group, _, name = verb.name.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = typer.Typer(no_args_is_help=True, context_settings=SETTINGS)
+            app.add_typer(groups[group], name=group, help=GROUPS[group])
+        parent = groups[group] if group else app
         settings = dict(SETTINGS)
-        app.command(verb.name, help=_help(verb), short_help=verb.summary, context_settings=settings)(
+        parent.command(name, help=_help(verb), short_help=verb.summary, context_settings=settings)(
             _callback(verb)
         )
     return app

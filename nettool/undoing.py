@@ -10,7 +10,7 @@ from nettool.detaching import restore
 from nettool.errors import Refused
 from nettool.history import COMMITTED, later_work, meant
 from nettool.model import PRESENT
-from nettool.plan import Change, Plan, Problem, Scope, undo_steps
+from nettool.plan import Change, NetworkChange, Plan, Problem, Scope, undo_steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def plan_undo(request: Undo, facts: Facts, records: Records) -> Plan:
         steps=undo_steps(run.inverse, run.restores, started),
         sandboxes=tuple(s for s in run.sandboxes if facts.namespace(s.netns) is not None),
         changes=tuple(_turned_round(run, records)),
+        networks=tuple(NetworkChange(change.before, change.after) for change in run.networks),
         inverse=not run.inverse,
         restores=() if run.inverse else tuple(_as_it_is(run, started, facts)),
         undoes=run.id,

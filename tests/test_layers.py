@@ -21,14 +21,15 @@ ROOMS: Final = (
     ("nettool", "nettool.value", "nettool.text", "nettool.errors", "nettool.naming", "nettool.request"),
     ("nettool.envelope",),
     ("nettool.facts", "nettool.ipam"),
+    ("nettool.firewall",),
     ("nettool.model",),
     ("nettool.plan", "nettool.codec"),
     ("nettool.history",),
-    ("nettool.iproute", "nettool.drivers"),
+    ("nettool.iproute", "nettool.iptables", "nettool.drivers"),
     ("nettool.resolve", "nettool.checks"),
     ("nettool.lowering",),
     ("nettool.detaching",),
-    ("nettool.undoing", "nettool.collecting", "nettool.pastruns"),
+    ("nettool.undoing", "nettool.collecting", "nettool.pastruns", "nettool.networks", "nettool.netlist"),
     ("nettool.planner",),
     ("nettool.survey",),
     ("nettool.render",),
@@ -57,7 +58,7 @@ ROOMS: Final = (
 )
 PURE: Final = (
     "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute",
-    "drivers", "ipam", "resolve", "checks", "lowering", "planner", "detaching", "undoing", "collecting",
+    "drivers", "ipam", "firewall", "iptables", "networks", "netlist", "resolve", "checks", "lowering", "planner", "detaching", "undoing", "collecting",
     "history", "pastruns", "survey", "envelope",
     "fingerprint", "render", "renderers", "arguments",
 )  # fmt: skip

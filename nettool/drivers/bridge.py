@@ -7,14 +7,27 @@ know how they are undone.
 
 from __future__ import annotations
 
-from nettool import iproute
+from nettool import iproute, iptables
+from nettool.ipam import gateway_of
 from nettool.iproute import CLASSIC
+from nettool.iptables import Place
+from nettool.plan import Scope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nettool.facts import RouteFact
-    from nettool.model import Endpoint
+    from collections.abc import Iterator
+    from typing import Final
+
+    from nettool.facts import Facts, RouteFact
+    from nettool.ipam import Subnet
+    from nettool.model import Endpoint, Network
     from nettool.plan import Step
+
+FORWARD: Final = "NETTOOL-FORWARD"
+ISOLATE: Final = "NETTOOL-ISOLATE"
+ISOLATE_2: Final = "NETTOOL-ISOLATE-2"
+NAT: Final = "NETTOOL-NAT"
+DOCKER_USER: Final = "DOCKER-USER"
 
 
 def plug(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
@@ -57,3 +70,98 @@ def _route(endpoint: Endpoint, route: RouteFact, dialect: str, key: str) -> Step
 
 def _link_local(route: RouteFact) -> bool:
     return (route.via or "").lower().startswith("fe80:")
+
+
+def create(network: Network, facts: Facts) -> tuple[Step, ...]:
+    """Return what makes the network: its bridge, and the firewall's part of it, a family at a time."""
+    bridge = network.bridge or ""
+    key = f"bridge {bridge}" if network.own_bridge else None
+    families = tuple(dict.fromkeys(6 if ":" in subnet.cidr else 4 for subnet in network.subnets))
+    return (
+        *((iproute.add_bridge(bridge, network.mac or "", network.mtu),) if network.own_bridge else ()),
+        *_no_advertisements(network, facts),
+        *(iproute.bridge_address(bridge, _gateway_cidr(subnet), with_key=key) for subnet in network.subnets),
+        iproute.bridge_up(bridge, with_key=key),
+        *(step for family in families for step in _forwarding(network, family, facts)),
+        *(step for family in families for step in shared_chains(family, facts)),
+        *(step for family in families for step in _rules(network, family)),
+    )
+
+
+def _no_advertisements(network: Network, facts: Facts) -> tuple[Step, ...]:
+    if not network.own_bridge or facts.host.sysctl("net.ipv6.conf.all.forwarding") is None:
+        return ()
+    bridge = network.bridge or ""
+    return (iproute.refuse_advertisements(bridge, with_key=f"bridge {bridge}"),)
+
+
+def _gateway_cidr(subnet: Subnet) -> str:
+    return f"{gateway_of(subnet)}/{subnet.cidr.partition('/')[2]}"
+
+
+def _forwarding(network: Network, family: int, facts: Facts) -> tuple[Step, ...]:
+    if network.internal:
+        return ()
+    if family == 4:
+        return (iproute.forward("net.ipv4.ip_forward", facts.host.forwarding(4)),)
+    name = "net.ipv6.conf.all.forwarding"
+    learned = facts.host.default_route(6)
+    forward = iproute.forward(name, facts.host.forwarding(6))
+    if facts.host.sysctl(name) == "1" or learned is None or learned.protocol != "ra" or not learned.link:
+        return (forward,)
+    return (iproute.keep_advertised_route(learned.link, facts.host), forward)
+
+
+def shared_chains(family: int, facts: Facts) -> tuple[Step, ...]:
+    """Return what all networks share: own chains, entered from the built-in ones, and from Docker's."""
+    chains = tuple(
+        iptables.add_chain(family, table, chain, scope=Scope.FIREWALL, why=f"a chain for {what}")
+        for table, chain, what in (
+            ("filter", FORWARD, "what nettool's networks let through"),
+            ("filter", ISOLATE, "what comes from a network and leaves it"),
+            ("filter", ISOLATE_2, "what goes from one network into another"),
+            ("nat", NAT, "source addresses on the way out"),
+        )
+    )
+    enter_first = "nettool's chain is entered before the others"
+    entries = [
+        ("filter", FORWARD, ISOLATE, "what is not allowed is looked for first"),
+        ("filter", "FORWARD", FORWARD, enter_first),
+        ("nat", "POSTROUTING", NAT, enter_first),
+    ]
+    if any((chain.family, chain.name) == (family, DOCKER_USER) for chain in facts.chains):
+        entries.append(("filter", DOCKER_USER, FORWARD, "Docker puts this chain in front of all others"))
+    jumps = (
+        iptables.add_rule(
+            Place(family, table, chain, first=True), ("-j", target), mark="networks", scope=Scope.FIREWALL,
+            why=why,
+        )
+        for table, chain, target, why in entries
+    )  # fmt: skip
+    return (*chains, *jumps)
+
+
+def _rules(network: Network, family: int) -> Iterator[Step]:
+    bridge = network.bridge or ""
+
+    def rule(table: str, chain: str, words: str, why: str) -> Step:
+        spec = tuple(word.replace("BRIDGE", bridge) for word in words.split())
+        place = Place(family, table, chain)
+        return iptables.add_rule(place, spec, mark=network.name, scope=Scope.NETWORK, why=why)
+
+    if network.internal:
+        yield rule("filter", ISOLATE, "-i BRIDGE ! -o BRIDGE -j DROP", "an internal network has no way out")
+        yield rule("filter", ISOLATE, "-o BRIDGE ! -i BRIDGE -j DROP", "nor a way in")
+    else:
+        yield rule("filter", ISOLATE, f"-i BRIDGE ! -o BRIDGE -j {ISOLATE_2}", "what leaves this network")
+    yield rule("filter", ISOLATE_2, "-o BRIDGE -j DROP", "must not enter another one of nettool's")
+    yield rule("filter", FORWARD, "-i BRIDGE -o BRIDGE -j ACCEPT", "its containers may talk to each other")
+    if network.internal:
+        return
+    replies = "-o BRIDGE -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+    yield rule("filter", FORWARD, replies, "replies to its containers are let in")
+    yield rule("filter", FORWARD, "-i BRIDGE ! -o BRIDGE -j ACCEPT", "its containers may go out")
+    for subnet in network.subnets if network.masquerade else ():
+        if (":" in subnet.cidr) == (family == 6):
+            out = f"-s {subnet.cidr} ! -o BRIDGE -j MASQUERADE"
+            yield rule("nat", NAT, out, "outside, its containers are seen as this host")

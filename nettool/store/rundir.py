@@ -37,7 +37,7 @@ def read_records() -> Records:
     """
     folder = f"{run_folder()}/endpoints"
     try:
-        _check_owner(folder)
+        check_owner(folder)
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
         return Records()
@@ -57,7 +57,7 @@ def prepare() -> None:
     try:
         for path in (folder, *(f"{folder}/{name}" for name in ("endpoints", "tx", "history"))):
             os.makedirs(path, mode=0o700, exist_ok=True)
-            _check_owner(path)
+            check_owner(path)
     except OSError as error:
         raise Refused(
             f"the state folder {folder} cannot be used",
@@ -100,7 +100,8 @@ def _read_trace(folder: str, name: str) -> Trace:
     return Trace(name.removesuffix(".made"), tuple(text.splitlines()))
 
 
-def _check_owner(folder: str) -> None:
+def check_owner(folder: str) -> None:
+    """Refuse a folder that somebody else could have written to. Raises Refused, and OSError."""
     found = os.stat(folder, follow_symlinks=False)
     if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
         raise Refused(

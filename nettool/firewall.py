@@ -1,0 +1,99 @@
+"""The rules of iptables as values: parsed from iptables-save, and compared by what they mean. Pure.
+
+iptables prints a rule in an order of its own, with lengths added and modules named. Two rules are
+the same when they have the same options, in whatever order (iptables(8), iptables-extensions(8)).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import shlex
+
+from nettool.facts import ChainFact, RuleFact
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Final
+
+_SHORT: Final = {
+    "--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d", "--in-interface": "-i",
+    "--out-interface": "-o", "--protocol": "-p", "--jump": "-j", "--match": "-m", "--goto": "-g",
+    "--destination-port": "--dport", "--source-port": "--sport",
+}  # fmt: skip
+
+
+def parse_saved(text: str, family: int) -> tuple[tuple[ChainFact, ...], tuple[RuleFact, ...]]:
+    """Parse what iptables-save or ip6tables-save (family 6) prints: the chains and the rules."""
+    chains: list[ChainFact] = []
+    rules: list[RuleFact] = []
+    table = ""
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif line.startswith(":"):
+            name, policy = line[1:].split()[:2]
+            chains.append(ChainFact(family, table, name, None if policy == "-" else policy))
+        elif line.startswith("-A "):
+            chain, *words = _split(line[3:])
+            rules.append(RuleFact(family, table, chain, tuple(words)))
+    return tuple(chains), tuple(rules)
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # somebody's comment with a lone quote: no rule of ours
+        return line.split()
+
+
+def same_rule(one: Iterable[str], other: Iterable[str]) -> bool:
+    """Whether two rules, as words behind the chain's name, mean the same."""
+    return canonical(one) == canonical(other)
+
+
+def canonical(words: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Return a rule's options in one order, each with its values as iptables prints them."""
+    # A module is named by the options that it brings; iptables adds some by itself (`-m tcp`).
+    options = (option for option in _options(words) if option[0] != "-m")
+    return tuple(sorted(option for option in options if not _says_nothing(option)))
+
+
+def _options(words: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield each option with its values; `!` stands in front of the option that it turns round."""
+    group: list[str] = []
+    negated = False
+    for word in words:
+        if word == "!":
+            negated = True
+        elif word.startswith("-") and not word.lstrip("-").isdigit():
+            if group:
+                yield _normal(group)
+            group = [*(("!",) if negated else ()), _SHORT.get(word, word)]
+            negated = False
+        else:
+            group += ["!"] * negated + [word]
+            negated = False
+    if group:
+        yield _normal(group)
+
+
+def _normal(group: list[str]) -> tuple[str, ...]:
+    name = group[1] if group[0] == "!" else group[0]
+    values = group[2:] if group[0] == "!" else group[1:]
+    if name in ("-s", "-d"):
+        values = [_network(value) for value in values]
+    elif name == "--ctstate":
+        values = [",".join(sorted(value.split(","))) for value in values]
+    return (name, *("!" for _ in group[:1] if group[0] == "!"), *values)
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return text
+
+
+def _says_nothing(option: tuple[str, ...]) -> bool:
+    return option[0] in ("-s", "-d") and option[1:] in (("0.0.0.0/0",), ("::/0",))

@@ -1,0 +1,87 @@
+"""Networks as text and as JSON values. Pure."""
+
+from __future__ import annotations
+
+from nettool.ipam import gateway_of
+from nettool.text import columns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from nettool.model import Endpoint, Network, Records
+
+_HEAD = ("NETWORK", "DRIVER", "BRIDGE", "SUBNET", "GATEWAY")
+
+
+def endpoints_on(network: Network, records: Records) -> tuple[Endpoint, ...]:
+    """Return the endpoints on record that are plugged into the network's bridge."""
+    return tuple(
+        r.endpoint for r in records.endpoints if network.bridge and r.endpoint.bridge == network.bridge
+    )
+
+
+def document(network: Network, endpoints: Iterable[Endpoint] = ()) -> dict[str, Any]:
+    """Return a network as a JSON value."""
+    return {
+        "name": network.name,
+        "driver": network.driver,
+        "bridge": network.bridge,
+        "subnets": [
+            {
+                "subnet": subnet.cidr,
+                "gateway": gateway_of(subnet),
+                "range": subnet.addresses,
+                "excluded": list(subnet.excluded),
+            }
+            for subnet in network.subnets
+        ],
+        "mtu": network.mtu,
+        "internal": network.internal,
+        "masquerade": network.masquerade,
+        "labels": dict(label.split("=", 1) for label in network.labels),
+        "endpoints": [
+            {"sandbox": e.sandbox.target, "interface": e.ifname, "addresses": list(e.addresses)}
+            for e in endpoints
+        ],
+    }
+
+
+def table(networks: Iterable[Network]) -> tuple[str, ...]:
+    """Return a line for each network, aligned."""
+    rows = [_HEAD, *(_cells(network) for network in networks)]
+    if len(rows) == 1:
+        return ("no networks",)
+    return columns(rows)
+
+
+def _cells(network: Network) -> tuple[str, ...]:
+    subnets = ", ".join(subnet.cidr for subnet in network.subnets) or "-"
+    gateways = ", ".join(gateway_of(subnet) for subnet in network.subnets) or "-"
+    return network.name, network.driver, network.bridge or "-", subnets, gateways
+
+
+def details(network: Network, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
+    """Return all that is known of a network, a line each."""
+    lines = [f"{network.name}  ({network.driver})"]
+    if network.bridge:
+        lines.append(f"  bridge    {network.bridge}" + ("" if network.own_bridge else " (was there before)"))
+    for subnet in network.subnets:
+        part = f", addresses from {subnet.addresses}" if subnet.addresses else ""
+        without = f", without {', '.join(subnet.excluded)}" if subnet.excluded else ""
+        lines.append(f"  subnet    {subnet.cidr}, gateway {gateway_of(subnet)}{part}{without}")
+    if network.mtu:
+        lines.append(f"  mtu       {network.mtu}")
+    if network.driver != "none":
+        way = (
+            "none (internal)"
+            if network.internal
+            else "as this host"
+            if network.masquerade
+            else "as themselves"
+        )
+        lines.append(f"  way out   {way}")
+    lines += [f"  label     {label}" for label in network.labels]
+    lines += [f"  endpoint  {e.sandbox.target} {e.ifname} {', '.join(e.addresses)}" for e in endpoints]
+    return tuple(lines)

@@ -1,0 +1,376 @@
+"""Networks: the laws for each kind of them, and who reaches whom."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from plan_kinds import FULL, some
+from shims import KILL, Rule, Shims, commands_in
+from snapshot import difference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from battery import Cases
+    from hosts import Host
+
+FORWARDS: Final = ("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",)
+DOCKER_LIKE: Final = (
+    "iptables -N DOCKER-USER",
+    "iptables -A DOCKER-USER -j RETURN",
+    "iptables -I FORWARD -j DOCKER-USER",
+    "iptables -P FORWARD DROP",
+    "iptables -A FORWARD -i nt-other -j ACCEPT",
+)
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """A kind of network: what is asked for, and what is on its host before."""
+
+    name: str
+    request: str
+    host: tuple[str, ...] = FORWARDS
+
+
+KINDS: Final = (
+    NetworkKind("a free subnet", "lan"),
+    NetworkKind("IPv4", "lan --subnet 10.20.0.0/24 --gateway 10.20.0.254"),
+    NetworkKind("IPv6", "lan --subnet fd20::/64"),
+    NetworkKind("both families", "lan --subnet 10.20.0.0/24 --subnet fd20::/64 --mtu 1400"),
+    NetworkKind("internal", "lan --subnet 10.20.0.0/24 --internal"),
+    NetworkKind("without masquerade", "lan --subnet 10.20.0.0/24 --no-masquerade"),
+    NetworkKind("a bridge of its own name", "lan --subnet 10.20.0.0/24 --bridge-name br-lan"),
+    NetworkKind(
+        "a bridge that was there", "lan --subnet 10.20.0.0/24 --bridge-name br0",
+        # What was up once has another qdisc than what never was.
+        (*FORWARDS, "ip link add name br0 address 02:42:00:00:00:07 type bridge", "ip link set br0 up",
+         "ip link set br0 down"),
+    ),
+    NetworkKind(
+        "a bridge that was there, up and addressed", "lan --subnet 10.20.0.0/24 --bridge-name br0",
+        (*FORWARDS, "ip link add name br0 address 02:42:00:00:00:07 type bridge", "ip link set br0 up",
+         "ip address add 10.20.0.1/24 dev br0"),
+    ),
+    NetworkKind("beside Docker", "lan --subnet 10.20.0.0/24", (*FORWARDS, *DOCKER_LIKE)),
+    NetworkKind("beside another network", "lan", (*FORWARDS, "nettool network create other")),
+    NetworkKind("nothing", "lan --driver none"),
+)  # fmt: skip
+# One interface forwards by itself, though the host as a whole does not.
+NOT_FORWARDING: Final = NetworkKind(
+    "a host that does not forward", "lan --subnet 10.20.0.0/24 --subnet fd20::/64",
+    ("ip link add name up0 type veth peer name up1", "sysctl -qw net.ipv4.conf.up0.forwarding=1"),
+)  # fmt: skip
+BY_NAME: Final = {kind.name: kind for kind in (*KINDS, NOT_FORWARDING)}
+
+kinds = pytest.mark.parametrize("name", [kind.name for kind in KINDS])
+every_kind = pytest.mark.parametrize("name", some(tuple(BY_NAME)))
+
+
+def _furnish(host: Host, name: str) -> tuple[str, ...]:
+    """Furnish the host for a kind of network; return the request as a command line."""
+    kind = BY_NAME[name]
+    for command in kind.host:
+        words = command.split()
+        if words[0] == "nettool":
+            _must(host, *words[1:])
+        else:
+            host.check(*words)
+    return ("network", "create", *kind.request.split())
+
+
+def _must(host: Host, *words: str) -> str:
+    done = host.nettool(*words)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+def _plan(host: Host, words: Sequence[str]) -> list[tuple[str, ...]]:
+    return commands_in(_must(host, *words, "--dry-run"))
+
+
+@kinds
+def test_a_network_converges_and_goes_without_a_trace(host: Host, tmp_path: Path, name: str) -> None:
+    words = _furnish(host, name)
+    before = host.snapshot()
+    planned = _plan(host, words)
+    assert difference(before, host.snapshot()) == ""
+    shims = Shims(tmp_path / "shims")
+    done = host.nettool(*words, env=shims.env)
+    assert done.returncode == 0, done.stderr
+    assert shims.changes == planned
+
+    assert _must(host, *words).startswith("nothing to do")
+    assert "lan" in _must(host, "network", "ls")
+
+    _must(host, "network", "rm", "lan")
+    assert difference(before, host.snapshot()) == ""
+    assert "lan" not in _must(host, "network", "ls")
+
+
+@kinds
+def test_creating_and_removing_can_be_undone(host: Host, name: str) -> None:
+    words = _furnish(host, name)
+    before = host.snapshot()
+    _must(host, *words)
+    made = host.snapshot()
+    _must(host, "undo", "last")
+    assert difference(before, host.snapshot()) == ""
+    assert "lan" not in _must(host, "network", "ls")
+    _must(host, *words)
+    _must(host, "network", "rm", "lan")
+    _must(host, "undo", "last")
+    assert difference(made, host.snapshot()) == ""
+    assert "lan" in _must(host, "network", "ls")
+
+
+@pytest.mark.battery("B1")
+@every_kind
+def test_a_network_that_fails_at_any_step_is_taken_back(
+    host: Host, tmp_path: Path, name: str, cases: Cases
+) -> None:
+    words = _furnish(host, name)
+    before, shims = host.snapshot(), Shims(tmp_path / "shims")
+    for step in some(_plan(host, words)):
+        for then in ("exit 4", '"$real" "$@"; exit 3')[: 2 if FULL else 1]:
+            shims.set(Rule(step, then))
+            done = host.nettool(*words, env=shims.env)
+            assert done.returncode == 1, done.stderr
+            assert difference(before, host.snapshot()) == "", step
+            cases.add()
+
+
+@pytest.mark.battery("B2")
+@every_kind
+@pytest.mark.parametrize("verb", ["create", "rm"])
+def test_a_network_killed_at_any_step_is_taken_back(
+    host: Host, tmp_path: Path, name: str, verb: str, cases: Cases
+) -> None:
+    words = _furnish(host, name)
+    if verb == "rm":
+        _must(host, *words)
+        words = ("network", "rm", "lan")
+    before, shims = host.snapshot(), Shims(tmp_path / "shims")
+    for number, step in enumerate(some(_plan(host, words))):
+        then = (f"{KILL}exit 1", f'"$real" "$@"; {KILL}exit 0', f'{KILL}sleep 0.1; exec "$real" "$@"')
+        shims.set(Rule(step, then[number % 3]))
+        host.nettool(*words, env=shims.env)
+        _must(host, "recover")
+        assert difference(before, host.snapshot()) == "", step
+        assert _must(host, "recover") == "nothing to recover\n"
+        cases.add()
+
+
+def test_chains_stay_while_another_network_needs_them(host: Host) -> None:
+    _furnish(host, "IPv4")
+    _must(host, "network", "create", "one")
+    alone = host.snapshot()
+    _must(host, "network", "create", "two")
+    refused = host.nettool("undo", _run_of(host, "create network one"))
+    assert refused.returncode == 4
+    assert "later work rests on it" in refused.stderr
+    _must(host, "network", "rm", "two")
+    assert difference(alone, host.snapshot()) == ""
+
+
+def _run_of(host: Host, title: str) -> str:
+    runs: list[dict[str, Any]] = json.loads(_must(host, "history", "-o", "json"))["runs"]
+    return next(str(run["id"]) for run in runs if run["title"] == title)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("a/b", 2, "cannot be the name"),
+        ("lan --subnet 10.0.0.1/24", 2, "is no subnet"),
+        ("lan --subnet 10.0.0.0/31", 2, "holds no hosts"),
+        ("lan --subnet 10.0.0.0/24 --subnet 10.0.0.0/16", 2, "overlap"),
+        ("lan --subnet 10.0.0.0/24 --gateway 10.1.0.1", 2, "lies in no --subnet"),
+        ("lan --subnet 10.0.0.0/24 --gateway 10.0.0.0", 2, "no host address"),
+        ("lan --subnet 10.0.0.0/24 --gateway 10.0.0.1 --gateway 10.0.0.2", 2, "given twice"),
+        ("lan --subnet 10.0.0.0/24 --ip-range x", 2, "no address or range"),
+        ("lan --subnet fd00::/64 --mtu 1000", 2, "out of range"),
+        ("lan --bridge-name a/b", 2, "--bridge-name"),
+        ("lan --label x", 2, "no KEY=VALUE"),
+        ("lan --subnet 10.99.0.128/25", 4, "the host's br9 has 10.99.0.1/24"),
+        ("lan --subnet 10.98.0.0/16", 4, "the route 10.98.7.0/24"),
+        ("lan --subnet 10.97.0.0/24", 4, "the network other"),
+        ("other", 4, "there is a network other already, with another"),
+        ("lan --subnet 10.1.0.0/24 --bridge-name up0", 4, "is no bridge"),
+        ("lan --subnet 10.1.0.0/24 --bridge-name br-other", 4, "is that of network other"),
+    ],
+)
+def test_what_cannot_be_is_refused(module_host: Host, words: str, status: int, said: str) -> None:
+    host = module_host
+    if "br9" not in host.check("ip", "-o", "link"):
+        host.add_bridge("br9", "10.99.0.1/24")
+        host.check("ip", "link", "add", "name", "up0", "type", "veth", "peer", "name", "up1")
+        host.check("ip", "route", "add", "10.98.7.0/24", "via", "10.99.0.9")
+        _must(host, "network", "create", "other", "--subnet", "10.97.0.0/16", "--bridge-name", "br-other")
+    before = host.snapshot()
+    done = host.nettool("network", "create", *words.split())
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+    assert difference(before, host.snapshot()) == ""
+
+
+def test_a_full_pool_is_refused(host: Host) -> None:
+    pools = {"NETTOOL_ADDRESS_POOLS": "10.5.0.0/23:24"}
+    for name in ("one", "two"):
+        assert host.nettool("network", "create", name, env=pools).returncode == 0
+    done = host.nettool("network", "create", "three", env=pools)
+    assert done.returncode == 4
+    assert "no subnet of the pools is free" in done.stderr
+    bad = host.nettool("network", "create", "three", env={"NETTOOL_ADDRESS_POOLS": "x"})
+    assert bad.returncode == 2
+
+
+def test_a_network_in_use_is_not_removed(host: Host) -> None:
+    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24", "--bridge-name", "br-lan")
+    pid = host.container()
+    _must(host, "attach", "--pid", str(pid), "--bridge", "br-lan", "--ip", "10.20.0.9/24")
+    assert f"endpoint  pid:{pid} eth0 10.20.0.9/24" in _must(host, "network", "inspect", "lan")
+    before = host.snapshot()
+    done = host.nettool("network", "rm", "lan")
+    assert done.returncode == 4
+    assert f"by pid:{pid} (eth0)" in done.stderr
+    assert difference(before, host.snapshot()) == ""
+    _must(host, "detach", "--pid", str(pid))
+    _must(host, "network", "rm", "lan")
+    assert host.nettool("network", "rm", "lan").returncode == 5
+    assert host.nettool("network", "inspect", "lan").returncode == 5
+
+
+# --- who reaches whom
+
+
+def _serve(host: Host, bridge: str, *addresses: str) -> int:
+    pid = host.container(serve=True)
+    ips = [word for address in addresses for word in ("--ip", address)]
+    _must(host, "attach", "--pid", str(pid), "--bridge", bridge, *ips)
+    return pid
+
+
+def _reaches(host: Host, pid: int, address: str) -> bool:
+    url = f"http://[{address}]/" if ":" in address else f"http://{address}/"
+    done = host.run("nsenter", f"--net=/proc/{pid}/ns/net", "curl", "-sm", "1", "-o", "/dev/null", url)
+    return done.returncode == 0
+
+
+def _outside(host: Host) -> int:
+    """Make somebody on another network, who knows no way back into a container's."""
+    pid = host.container(serve=True)
+    host.check("ip", "link", "add", "name", "up0", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    for family in ("192.0.2.1/24", "2001:db8::1/64"):
+        host.check("ip", "address", "add", family, "dev", "up0", *(["nodad"] if ":" in family else []))
+    host.check("ip", "link", "set", "dev", "up0", "up")
+    for family in ("192.0.2.2/24", "2001:db8::2/64"):
+        host.inside(pid, "ip", "address", "add", family, "dev", "eth0", *(["nodad"] if ":" in family else []))
+    host.inside(pid, "ip", "link", "set", "dev", "eth0", "up")
+    return pid
+
+
+@pytest.mark.parametrize("policy", ["ACCEPT", "DROP"])
+def test_who_reaches_whom(host: Host, policy: str) -> None:
+    _outside(host)
+    host.check("iptables", "-P", "FORWARD", policy)
+    host.check("ip6tables", "-P", "FORWARD", policy)
+    for number, name in enumerate(("backend", "frontend", "vault")):
+        internal = ("--internal",) if name == "vault" else ()
+        subnets = ("--subnet", f"10.2{number}.0.0/24", "--subnet", f"fd2{number}::/64")
+        _must(host, "network", "create", name, *subnets, "--bridge-name", f"br{number}", *internal)
+    a = _serve(host, "br0", "10.20.0.2/24", "fd20::2/64")
+    b = _serve(host, "br0", "10.20.0.3/24", "fd20::3/64")
+    _must(host, "attach", "--pid", str(b), "--bridge", "br1", "--ip", "10.21.0.3/24", "--ip", "fd21::3/64")
+    c = _serve(host, "br1", "10.21.0.2/24", "fd21::2/64")
+    v = _serve(host, "br2", "10.22.0.2/24", "fd22::2/64")
+    w = _serve(host, "br2", "10.22.0.3/24", "fd22::3/64")
+
+    expected = {
+        ("10.20.0.3", a): True, ("fd20::3", a): True, ("10.20.0.2", b): True,
+        ("10.21.0.2", b): True, ("fd21::2", b): True, ("10.21.0.3", c): True,
+        ("10.21.0.2", a): False, ("fd21::2", a): False, ("10.20.0.2", c): False, ("fd20::2", c): False,
+        ("192.0.2.2", a): True, ("2001:db8::2", a): True, ("192.0.2.2", c): True,
+        ("192.0.2.2", v): False, ("2001:db8::2", v): False, ("10.22.0.2", w): True,
+        ("10.20.0.2", v): False, ("10.22.0.2", a): False,
+    }  # fmt: skip
+    found = {pair: _reaches(host, pair[1], pair[0]) for pair in expected}
+    assert found == expected
+    assert host.run("curl", "-sm", "1", "http://10.20.0.2/").returncode == 0
+    assert host.run("curl", "-sm", "1", "http://10.22.0.2/").returncode == 0
+
+
+# --- the records
+
+
+def test_the_records_are_for_their_owner_alone(host: Host) -> None:
+    _must(host, "network", "create", "lan")
+    folder = host.path("/run/nettool-state")
+    assert os.stat(folder).st_mode & 0o777 == 0o700
+    assert os.stat(folder / "state.db").st_mode & 0o777 == 0o600
+
+
+def test_records_of_a_newer_nettool_are_refused(host: Host) -> None:
+    _must(host, "network", "create", "lan")
+    script = (
+        "import sqlite3; sqlite3.connect('/run/nettool-state/state.db').execute('PRAGMA user_version = 99')"
+    )
+    host.check(sys.executable, "-c", script)
+    before = host.snapshot()
+    for words in (("network", "ls"), ("network", "create", "other")):
+        done = host.nettool(*words)
+        assert done.returncode == 4
+        assert "newer nettool" in done.stderr
+    assert difference(before, host.snapshot()) == ""
+
+
+@pytest.mark.parametrize("state", ["read-only", "a folder of somebody else's"])
+def test_records_that_cannot_be_written_leave_the_host_as_before(host: Host, state: str) -> None:
+    host.check(*FORWARDS[0].split())
+    host.check("mkdir", "-m", "700", "/run/nettool-state")
+    spoil = {
+        "read-only": "mount -t tmpfs -o ro,mode=700 none /run/nettool-state",
+        "a folder of somebody else's": "chmod 777 /run/nettool-state",
+    }[state]
+    host.check(*spoil.split())
+    before = host.snapshot()
+    done = host.nettool("network", "create", "lan")
+    assert done.returncode in (1, 4)
+    assert done.stderr.startswith("error: ")
+    assert difference(before, host.snapshot()) == ""
+
+
+def test_a_crash_before_the_record_is_made_good(host: Host) -> None:
+    host.check(*FORWARDS[0].split())
+    _must(host, "network", "create", "lan")
+    made = host.snapshot()
+    (run,) = os.listdir(host.path("/run/nettool/history"))
+    host.check("mv", f"/run/nettool/history/{run}", f"/run/nettool/tx/{run}")
+    journal = host.path(f"/run/nettool/tx/{run}/journal")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(line for line in lines if b'"end"' not in line))
+    host.check("rm", "/run/nettool-state/state.db")
+    assert _must(host, "network", "ls") == "no networks\n"
+    _must(host, "recover")
+    assert "lan" in _must(host, "network", "ls")
+    assert difference(made, host.snapshot()) == ""
+    _must(host, "network", "rm", "lan")
+
+
+def test_forwarding_of_single_interfaces_outlives_a_rollback(host: Host, tmp_path: Path) -> None:
+    words = _furnish(host, NOT_FORWARDING.name)
+    before, shims = host.snapshot(), Shims(tmp_path / "shims")
+    shims.set(Rule(_plan(host, words)[-1], "exit 1"))
+    assert host.nettool(*words, env=shims.env).returncode == 1
+    assert difference(before, host.snapshot()) == ""
+    assert host.check("sysctl", "-n", "net.ipv4.conf.up0.forwarding") == "1\n"
