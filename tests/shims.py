@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-TOOLS: Final = ("iptables", "ip6tables", "ip", "brctl", "mkdir", "rmdir", "ln", "rm", "mount", "umount", "sysctl", "nsenter", "bridge")
+TOOLS: Final = (
+    "ip", "brctl", "mkdir", "rmdir", "ln", "rm", "mount", "umount", "sysctl", "nsenter", "bridge", "iptables",
+    "ip6tables",
+)  # fmt: skip
 FOUND: Final = {tool: shutil.which(tool, path=search_path()) or tool for tool in TOOLS}
 
 # What a tool starts itself (`ip netns exec … ip`) is part of the call, and no call of its own. The lines

@@ -57,10 +57,10 @@ ROOMS: Final = (
     ("nettool.__main__",),
 )
 PURE: Final = (
-    "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute",
-    "drivers", "ipam", "firewall", "iptables", "networks", "netlist", "resolve", "checks", "lowering", "planner", "detaching", "undoing", "collecting",
-    "history", "pastruns", "survey", "envelope",
-    "fingerprint", "render", "renderers", "arguments",
+    "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute", "ipam",
+    "firewall", "iptables", "drivers", "resolve", "checks", "lowering", "planner", "detaching", "undoing",
+    "collecting", "networks", "netlist", "history", "pastruns", "survey", "envelope", "fingerprint", "render",
+    "renderers", "arguments",
 )  # fmt: skip
 IMPURE: Final = frozenset(
     ("os", "subprocess", "sh", "time", "random", "secrets", "socket", "typer", "rich", "pathlib", "shutil")
