@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 VERBS: Final = (
     "attach", "detach", "apply", "confirm", "undo", "history", "recover", "gc",
-    "network create", "network ls", "network inspect", "network rm", "show", "facts", "lab",
+    "network create", "network ls", "network inspect", "network rm", "network connect",
+    "network disconnect", "show", "facts", "lab",
 )  # fmt: skip
 
 

@@ -513,6 +513,8 @@ class NetworkRecord(Value):
 
     network: Network
     made: tuple[str, ...]
+    last: tuple[str, ...] = ()
+    """The addresses that were given out last, one a family at most."""
 
 
 class Record(Value):

@@ -275,5 +275,5 @@ def _check_unused(network: Network, facts: Facts, records: Records, findings: Fi
     if users:
         findings.problem(
             f"network {network.name} is in use", f"by {', '.join(users)}",
-            hints=("nettool detach …, for each of them",),
+            hints=(f"nettool network disconnect {network.name} TARGET",),
         )  # fmt: skip

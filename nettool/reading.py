@@ -7,7 +7,16 @@ import os
 from nettool.facts import SandboxFact
 from nettool.host import Reading
 from nettool.plan import reads_firewall
-from nettool.request import Attach, Collect, CreateNetwork, Detach, RemoveNetwork, Undo
+from nettool.request import (
+    Attach,
+    Collect,
+    Connect,
+    CreateNetwork,
+    Detach,
+    Disconnect,
+    RemoveNetwork,
+    Undo,
+)
 from nettool.sandboxes import find, find_all
 from nettool.store.rundir import read_records
 from nettool.value import replace
@@ -15,11 +24,15 @@ from nettool.value import replace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Final
 
     from nettool.facts import Facts
     from nettool.history import Logged
     from nettool.model import Records, Sandbox
     from nettool.request import Request
+
+_MOST_PROBES: Final = 16
+"""How many addresses that somebody unknown has are passed over, at 100 ms each."""
 
 
 def facts_reader(request: Request, facts_file: str | None) -> Callable[[], Facts]:
@@ -35,10 +48,11 @@ def facts_reader(request: Request, facts_file: str | None) -> Callable[[], Facts
 def records_for(request: Request) -> Records:
     """Return what nettool remembers, with the runs of the past where the request is about one."""
     records = read_records()
-    if isinstance(request, (CreateNetwork, RemoveNetwork)):
-        from nettool.store.database import read_networks  # most calls are about no network
+    if isinstance(request, (Attach, Detach, Collect)):
+        return records
+    from nettool.store.database import read_networks  # most calls are about no network
 
-        return replace(records, networks=read_networks())
+    records = replace(records, networks=read_networks())
     if not isinstance(request, Undo):
         return records
     from nettool.journal import read_runs  # only what is undone is looked up there
@@ -83,7 +97,7 @@ def _runs(request: Request) -> tuple[Logged, ...]:
 
 
 def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact, ...]:
-    if isinstance(request, (Attach, Detach)):
+    if isinstance(request, (Attach, Detach, Connect, Disconnect)):
         return (find(request.target),)
     if isinstance(request, Collect):
         from nettool.collecting import known, place_of
@@ -115,9 +129,30 @@ def _path(sandbox: Sandbox) -> str:
 
 
 def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:
-    """Ask the bridge's other hosts for the addresses; a wire without ports is not worth the wait."""
-    if not isinstance(request, Attach) or all(link.master != request.bridge for link in facts.host.links):
+    """Ask the bridge's other hosts for the addresses that the request is about."""
+    if isinstance(request, Attach):
+        return _answers(request.bridge, request.addresses, facts)
+    if not isinstance(request, Connect):
+        return ()
+    from nettool.connecting import choose_addresses, network_record
+
+    records = records_for(request)
+    bridge = network_record(request.network, records).network.bridge or ""
+    heard: tuple[tuple[str, str], ...] = ()
+    for _ in range(_MOST_PROBES):
+        chosen = choose_addresses(request, facts.answered(heard), records)
+        new = _answers(bridge, chosen, facts)
+        heard += new
+        # What is asked for by name is not passed over: the plan says who has it.
+        if not new or chosen == choose_addresses(request, facts.answered(heard), records):
+            break
+    return heard
+
+
+def _answers(bridge: str, addresses: tuple[str, ...], facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Return who answers on the wire; one without ports is not worth the wait."""
+    if all(link.master != bridge for link in facts.host.links):
         return ()
     from nettool.probe import probe
 
-    return probe(request.bridge, request.addresses)
+    return probe(bridge, addresses)

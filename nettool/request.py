@@ -82,4 +82,25 @@ class RemoveNetwork(Value):
     name: str
 
 
-Request = Attach | Detach | Undo | Collect | CreateNetwork | RemoveNetwork
+class Connect(Value):
+    """Put a sandbox on a network. Without an address of a family, the next free one is taken."""
+
+    network: str
+    target: Target
+    ip: str | None = None
+    ip6: str | None = None
+    ifname: str | None = None
+    mac: str | None = None
+    default_route: str = "keep"
+    dialect: str = "auto"
+
+
+class Disconnect(Value):
+    """Take a sandbox off a network again."""
+
+    network: str
+    target: Target
+    dialect: str = "auto"
+
+
+Request = Attach | Detach | Undo | Collect | CreateNetwork | RemoveNetwork | Connect | Disconnect

@@ -178,3 +178,18 @@ def _processes(own: int) -> Iterator[SandboxFact]:
         if inode != own and inode not in seen:
             seen.add(inode)
             yield _find_process(Target("pid", name))
+
+
+def parse_target(text: str) -> Target:
+    """Read a target as people write it: `pid:1310`, `netns:blue`, `docker:web`, a path, or a name.
+
+    Raises UsageError for what can be none.
+    """
+    kind, colon, value = text.partition(":")
+    if not colon:
+        return Target("path", text) if text.startswith("/") else Target("container", text)
+    if kind == "pid":
+        if not (value.isascii() and value.isdecimal()):
+            raise UsageError(f"{text!r} is no target: a process id is a number")
+        return _pid_target(int(value))
+    return _netns_target(value) if kind in ("netns", "path") else _container_target(text)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nettool.arguments import Operand, Option, Verb
 
 HELP = "Wire containers by an explicit plan: read it, apply it, take it back."
-GROUPS = {"network": "Create, list, look at and remove networks."}
+GROUPS = {"network": "Create networks, put containers on them, look at them, and remove them."}
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 

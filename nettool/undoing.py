@@ -36,7 +36,7 @@ def plan_undo(request: Undo, facts: Facts, records: Records) -> Plan:
         steps=undo_steps(run.inverse, run.restores, started),
         sandboxes=tuple(s for s in run.sandboxes if facts.namespace(s.netns) is not None),
         changes=tuple(_turned_round(run, records)),
-        networks=tuple(NetworkChange(change.before, change.after) for change in run.networks),
+        networks=tuple(_networks_turned_round(run, records)),
         inverse=not run.inverse,
         restores=() if run.inverse else tuple(_as_it_is(run, started, facts)),
         undoes=run.id,
@@ -65,6 +65,14 @@ def _turned_round(run: Logged, records: Records) -> Iterator[Change]:
     for change in run.changes:
         if records.endpoint(change.endpoint.host_end) != change.before:
             yield Change(change.before, change.after)
+
+
+def _networks_turned_round(run: Logged, records: Records) -> Iterator[NetworkChange]:
+    """Yield the records to put back, where nothing has changed them since."""
+    for change in run.networks:
+        name = next(r.network.name for r in (change.after, change.before) if r is not None)
+        if records.network(name) == change.after:
+            yield NetworkChange(change.before, change.after)
 
 
 def _as_it_is(run: Logged, started: Iterable[Step], facts: Facts) -> Iterator[Step]:

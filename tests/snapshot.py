@@ -172,8 +172,12 @@ def _addresses_of(link: object) -> list[object]:
 
 
 def _follows_address(route: object) -> bool:
-    """Whether the kernel adds this route when an IPv6 address is done with duplicate detection."""
-    return isinstance(route, dict) and route.get("type") == "local" and ":" in str(route.get("dst"))
+    """Whether the kernel adds this route when an IPv6 address is done with duplicate detection.
+
+    On a host that forwards there is an anycast one, too (RFC 4291, 2.6.1).
+    """
+    kinds = ("local", "anycast")
+    return isinstance(route, dict) and route.get("type") in kinds and ":" in str(route.get("dst"))
 
 
 def _is_set(neighbour: object) -> bool:

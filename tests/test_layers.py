@@ -28,7 +28,8 @@ ROOMS: Final = (
     ("nettool.iproute", "nettool.iptables", "nettool.drivers"),
     ("nettool.resolve", "nettool.checks"),
     ("nettool.lowering",),
-    ("nettool.detaching",),
+    ("nettool.attaching", "nettool.detaching"),
+    ("nettool.connecting",),
     ("nettool.undoing", "nettool.collecting", "nettool.pastruns", "nettool.networks", "nettool.netlist"),
     ("nettool.planner",),
     ("nettool.survey",),
@@ -58,9 +59,9 @@ ROOMS: Final = (
 )
 PURE: Final = (
     "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute", "ipam",
-    "firewall", "iptables", "drivers", "resolve", "checks", "lowering", "planner", "detaching", "undoing",
-    "collecting", "networks", "netlist", "history", "pastruns", "survey", "envelope", "fingerprint", "render",
-    "renderers", "arguments",
+    "firewall", "iptables", "drivers", "resolve", "checks", "lowering", "planner", "attaching",
+    "connecting", "detaching", "undoing", "collecting", "networks", "netlist", "history", "pastruns",
+    "survey", "envelope", "fingerprint", "render", "renderers", "arguments",
 )  # fmt: skip
 IMPURE: Final = frozenset(
     ("os", "subprocess", "sh", "time", "random", "secrets", "socket", "typer", "rich", "pathlib", "shutil")

@@ -50,6 +50,13 @@ CONFIRM: Final = Option(
 
 APPLY: Final = (JSON, LOCK_TIMEOUT, CONFIRM, YES)
 
+DIALECT: Final = Option(
+    ("--dialect",),
+    "How commands are written: classic (brctl, ip netns exec), modern (iproute2 alone), or auto.",
+    default="auto",
+    choices=("auto", "classic", "modern"),
+)
+
 PLAN: Final = (
     DRY_RUN,
     Option(
@@ -63,12 +70,7 @@ PLAN: Final = (
         "The form to export, when the file's name does not say it.",
         choices=("bash", "runbook", "json", "ansible", "mermaid"),
     ),
-    Option(
-        ("--dialect",),
-        "How commands are written: classic (brctl, ip netns exec), modern (iproute2 alone), or auto.",
-        default="auto",
-        choices=("auto", "classic", "modern"),
-    ),
+    DIALECT,
     EXPLAIN,
     FACTS,
     *APPLY,

@@ -1,0 +1,61 @@
+"""Plan to attach: resolve the endpoint, lower it, and say what will be on record. Pure."""
+
+from __future__ import annotations
+
+from nettool.checks import check_attach
+from nettool.lowering import check_tools, choose_dialect, lower
+from nettool.model import Record
+from nettool.plan import Change, Plan, Status
+from nettool.resolve import Findings, parse_attach, resolve_attach, resolve_sandbox
+from nettool.value import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nettool.facts import Facts
+    from nettool.model import Endpoint, Records
+    from nettool.request import Attach
+
+
+def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
+    """Plan to give a sandbox an interface on a bridge."""
+    known = tuple(record.endpoint.host_end for record in records.endpoints)
+    wanted = replace(parse_attach(request), known_ends=known)
+    findings = Findings()
+    sandbox = resolve_sandbox(request.target, facts, findings)
+    endpoint = resolve_attach(wanted, sandbox, facts, findings)
+    dialect = choose_dialect(request.dialect, facts)
+    steps = lower(endpoint, dialect)
+    check_attach(wanted, endpoint, facts, findings)
+    check_tools(steps, facts, findings)
+    planned = Plan(
+        request=request,
+        title=f"attach {sandbox.target} to {endpoint.bridge} as {endpoint.ifname}",
+        dialect=dialect,
+        steps=steps,
+        sandboxes=(sandbox,),
+        changes=(),
+        problems=tuple(findings.problems),
+        notes=tuple(findings.notes),
+    ).against(facts)
+    return _with_record(planned, endpoint, records)
+
+
+def _with_record(planned: Plan, endpoint: Endpoint, records: Records) -> Plan:
+    record = records.endpoint(endpoint.host_end)
+    before = record.made if record else ()
+    done = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
+    made = (*before, *(key for key in done if key not in before))
+    recorded = _with_history(endpoint, record.endpoint) if record else endpoint
+    return replace(planned, changes=(Change(Record(recorded, planned.dialect, made), record),))
+
+
+def _with_history(endpoint: Endpoint, before: Endpoint) -> Endpoint:
+    """Return an endpoint with what it once took the place of: today's facts no longer show that."""
+    sandbox = endpoint.sandbox
+    named = sandbox.named_by_plan or before.sandbox.named_by_plan
+    return replace(
+        endpoint,
+        sandbox=replace(sandbox, named_by_plan=named),
+        replaced=before.replaced or endpoint.replaced,
+        enable_ipv6=before.enable_ipv6 or endpoint.enable_ipv6,
+    )

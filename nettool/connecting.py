@@ -1,0 +1,139 @@
+"""Plan to put sandboxes on networks and to take them off: choose addresses, then attach. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from nettool.attaching import plan_attach
+from nettool.detaching import endpoints_of, plan_detach
+from nettool.errors import Refused, TargetNotFound, UsageError
+from nettool.ipam import address_fault, next_address
+from nettool.plan import NetworkChange, Plan
+from nettool.request import Attach, Detach
+from nettool.resolve import Findings, resolve_sandbox
+from nettool.value import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nettool.facts import Facts
+    from nettool.ipam import Subnet
+    from nettool.model import Endpoint, NetworkRecord, Records
+    from nettool.request import Connect, Disconnect, Target
+
+
+def plan_connect(request: Connect, facts: Facts, records: Records) -> Plan:
+    """Plan to put a sandbox on a network. Raises TargetNotFound and Refused."""
+    record = network_record(request.network, records)
+    network = record.network
+    addresses = choose_addresses(request, facts, records)
+    attach = Attach(
+        target=request.target,
+        addresses=addresses,
+        bridge=network.bridge or "",
+        gateway="none" if network.internal else "auto",
+        ifname=request.ifname,
+        mac=request.mac,
+        default_route=request.default_route,
+        dialect=request.dialect,
+    )
+    planned = plan_attach(attach, facts, records)
+    given = tuple(text.partition("/")[0] for text in addresses)
+    asked = (request.ip, request.ip6)
+    last = tuple(address for address in given if address not in asked) or record.last
+    changes = () if last == record.last or not planned.to_do else (replace(record, last=last),)
+    return replace(
+        planned,
+        request=request,
+        title=f"connect {request.target} to {network.name}",
+        networks=tuple(NetworkChange(after, record) for after in changes),
+    )
+
+
+def plan_disconnect(request: Disconnect, facts: Facts, records: Records) -> Plan:
+    """Plan to take a sandbox off a network; nothing is to do when it is not on it."""
+    record = network_record(request.network, records)
+    there = _endpoint_on(record, request.target, facts, records)
+    # A name that no interface can have matches none.
+    detach = Detach(request.target, ifname=there.ifname if there else "", dialect=request.dialect)
+    planned = plan_detach(detach, facts, records)
+    return replace(planned, request=request, title=f"disconnect {request.target} from {request.network}")
+
+
+def network_record(name: str, records: Records) -> NetworkRecord:
+    """Return a network that sandboxes can be put on. Raises TargetNotFound and Refused."""
+    record = records.network(name)
+    if record is None:
+        known = ", ".join(each.network.name for each in records.networks) or "none"
+        why, hints = (f"networks: {known}",), (f"nettool network create {name}",)
+        raise TargetNotFound(f"there is no network {name!r}", why=why, hints=hints)
+    if record.network.bridge is None:
+        why = (f"its driver is {record.network.driver}: it wires nothing",)
+        raise Refused(f"nothing can be connected to network {name}", why=why)
+    return record
+
+
+def choose_addresses(request: Connect, facts: Facts, records: Records) -> tuple[str, ...]:
+    """Return an address of each subnet, with its prefix length.
+
+    One that answers on the wire, though nobody here has it, is passed over. Raises Refused when a
+    subnet is full, or does not have the address that is asked for.
+    """
+    record = network_record(request.network, records)
+    there = _endpoint_on(record, request.target, facts, records)
+    used = _used(record, facts, records)
+    chosen = []
+    asked = {4: request.ip, 6: request.ip6}
+    for subnet in record.network.subnets:
+        family = 6 if ":" in subnet.cidr else 4
+        length = subnet.cidr.partition("/")[2]
+        own = next((c for c in there.addresses if (":" in c) == (family == 6)), None) if there else None
+        if asked[family] is not None:
+            chosen.append(f"{_asked(asked[family] or '', subnet, own)}/{length}")
+            asked[family] = None
+        elif own is not None:
+            chosen.append(own)
+        else:
+            chosen.append(f"{_next(subnet, used, record)}/{length}")
+    left = next((text for text in asked.values() if text is not None), None)
+    if left is not None:
+        raise Refused(f"network {request.network} has no subnet for the address {left}")
+    return tuple(chosen)
+
+
+def _asked(text: str, subnet: Subnet, own: str | None) -> str:
+    try:
+        address = str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no address", why=(str(error),)) from error
+    # Whether it is in use is found out with everything else, and said with its owner.
+    fault = address_fault(subnet, address, ())
+    if fault is not None and f"{address}/" not in (own or ""):
+        raise Refused(f"address {address} cannot be given", why=(fault,))
+    return address
+
+
+def _next(subnet: Subnet, used: frozenset[str], record: NetworkRecord) -> str:
+    last = next((a for a in record.last if (":" in a) == (":" in subnet.cidr)), None)
+    found = next_address(subnet, used, last)
+    if found is None:
+        name = record.network.name
+        raise Refused(
+            f"network {name} has no free address left in {subnet.cidr}",
+            hints=("nettool gc, for containers that are gone", f"nettool network inspect {name}"),
+        )
+    return found
+
+
+def _used(record: NetworkRecord, facts: Facts, records: Records) -> frozenset[str]:
+    """Return every address that somebody has: on record, on this host, or heard on the wire."""
+    endpoints = (each.endpoint for each in records.endpoints)
+    on_record = (c for e in endpoints if e.bridge == record.network.bridge for c in e.addresses)
+    here = (address.cidr for address in facts.host.addresses)
+    heard = (address for address, _ in facts.answering)
+    return frozenset(text.partition("/")[0] for text in (*on_record, *here, *heard))
+
+
+def _endpoint_on(record: NetworkRecord, target: Target, facts: Facts, records: Records) -> Endpoint | None:
+    sandbox = resolve_sandbox(target, facts, Findings())
+    there = endpoints_of(sandbox, facts, records)
+    return next((each.endpoint for each in there if each.endpoint.bridge == record.network.bridge), None)

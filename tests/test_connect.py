@@ -1,0 +1,185 @@
+"""Containers on networks: the laws, and addresses that are given out once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from plan_kinds import DIALECTS, FULL, some
+from shims import KILL, Rule, Shims, commands_in
+from snapshot import difference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from battery import Cases
+    from hosts import Host
+
+SUBNETS: Final = ("--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
+AT_ONCE: Final = 64 if FULL else 12
+
+dialects = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+def _must(host: Host, *words: str) -> str:
+    done = host.nettool(*words)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+def _network(host: Host, *options: str) -> int:
+    """Make a network whose bridge has had a port; return a container."""
+    host.add_bridge("br-lan")
+    _must(host, "network", "create", "lan", "--bridge-name", "br-lan", *(options or SUBNETS))
+    return host.container()
+
+
+def _connect(pid: int, *options: str) -> tuple[str, ...]:
+    return ("network", "connect", "lan", f"pid:{pid}", *options)
+
+
+def _disconnect(pid: int, *options: str) -> tuple[str, ...]:
+    return ("network", "disconnect", "lan", f"pid:{pid}", *options)
+
+
+def _addresses(host: Host) -> dict[str, list[str]]:
+    network: dict[str, Any] = json.loads(_must(host, "network", "inspect", "lan", "-o", "json"))
+    return {endpoint["sandbox"]: endpoint["addresses"] for endpoint in network["endpoints"]}
+
+
+@dialects
+def test_a_connection_converges_and_goes_without_a_trace(host: Host, tmp_path: Path, dialect: str) -> None:
+    pid = _network(host)
+    before, words = host.snapshot(pid), _connect(pid, "--dialect", dialect)
+    planned = commands_in(_must(host, *words, "--dry-run"))
+    shims = Shims(tmp_path / "shims")
+    assert host.nettool(*words, env=shims.env).returncode == 0
+    assert shims.changes == planned
+    assert _addresses(host) == {f"pid:{pid}": ["10.20.0.2/24", "fd20::2/64"]}
+    assert _must(host, *words).startswith("nothing to do")
+    _must(host, *_disconnect(pid))
+    assert difference(before, host.snapshot(pid)) == ""
+    assert _must(host, *_disconnect(pid)).startswith("nothing to do")
+    _must(host, "undo", "last")
+    assert _addresses(host) == {f"pid:{pid}": ["10.20.0.2/24", "fd20::2/64"]}
+    _must(host, *_disconnect(pid))
+    assert difference(before, host.snapshot(pid)) == ""
+
+
+@pytest.mark.battery("B2")
+@pytest.mark.parametrize("verb", ["connect", "disconnect"])
+def test_a_connection_killed_at_any_step_is_taken_back(
+    host: Host, tmp_path: Path, verb: str, cases: Cases
+) -> None:
+    pid = _network(host)
+    words = _connect(pid)
+    if verb == "disconnect":
+        _must(host, *words)
+        words = _disconnect(pid)
+    before, shims = host.snapshot(pid), Shims(tmp_path / "shims")
+    for number, step in enumerate(some(commands_in(_must(host, *words, "--dry-run")))):
+        shims.set(Rule(step, (f"{KILL}exit 1", f'"$real" "$@"; {KILL}exit 0')[number % 2]))
+        host.nettool(*words, env=shims.env)
+        _must(host, "recover")
+        assert difference(before, host.snapshot(pid)) == "", step
+        cases.add()
+
+
+def test_an_address_given_back_is_the_last_to_be_given_again(host: Host) -> None:
+    pid = _network(host, "--subnet", "10.20.0.0/29")
+    seen = []
+    for _ in range(6):
+        _must(host, *_connect(pid))
+        seen.append(_addresses(host)[f"pid:{pid}"][0])
+        _must(host, *_disconnect(pid))
+    assert seen == [f"10.20.0.{number}/29" for number in (2, 3, 4, 5, 6, 2)]
+
+
+def test_a_full_subnet_is_refused_until_somebody_leaves(host: Host) -> None:
+    pid = _network(host, "--subnet", "10.20.0.0/29", "--exclude", "10.20.0.4/30")
+    other, third = host.container(), host.container()
+    _must(host, *_connect(pid))
+    _must(host, *_connect(other))
+    before = host.snapshot(third)
+    done = host.nettool(*_connect(third))
+    assert done.returncode == 4
+    assert "no free address left in 10.20.0.0/29" in done.stderr
+    assert difference(before, host.snapshot(third)) == ""
+    _must(host, *_disconnect(pid))
+    _must(host, *_connect(third))
+    assert _addresses(host)[f"pid:{third}"] == ["10.20.0.2/29"]
+
+
+def test_who_answers_on_the_wire_is_passed_over(host: Host) -> None:
+    pid = _network(host, "--subnet", "10.20.0.0/24")
+    squatter = host.container()
+    host.check(
+        "ip", "link", "add", "name", "sq0", "type", "veth", "peer", "name", "e", "netns", str(squatter)
+    )
+    host.check("ip", "link", "set", "dev", "sq0", "master", "br-lan", "up")
+    host.inside(squatter, "ip", "address", "add", "10.20.0.2/24", "dev", "e")
+    host.inside(squatter, "ip", "address", "add", "10.20.0.3/24", "dev", "e")
+    host.inside(squatter, "ip", "link", "set", "dev", "e", "up")
+    asked = host.nettool(*_connect(pid, "--ip", "10.20.0.3"))
+    assert asked.returncode == 4
+    assert "answers for it" in asked.stderr
+    _must(host, *_connect(pid))
+    assert _addresses(host)[f"pid:{pid}"] == ["10.20.0.4/24"]
+
+
+@pytest.mark.battery("B8")
+def test_many_at_once_never_share_an_address(host: Host, cases: Cases) -> None:
+    first = _network(host, "--subnet", "10.20.0.0/24")
+    pids = [first, *(host.container() for _ in range(AT_ONCE - 1))]
+    runs = [host.popen(*host.nettool_argv(*_connect(pid, "--lock-timeout", "300"))) for pid in pids]
+    assert [run.wait(timeout=300) for run in runs] == [0] * AT_ONCE
+    given = [address for addresses in _addresses(host).values() for address in addresses]
+    assert len(given) == len(set(given)) == AT_ONCE
+    cases.add(AT_ONCE)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("connect nope pid:{pid}", 5, "there is no network 'nope'"),
+        ("connect empty pid:{pid}", 4, "it wires nothing"),
+        ("connect lan pid:x", 2, "a process id is a number"),
+        ("connect lan pid:4194303", 5, "is not there"),
+        ("connect lan pid:{pid} --ip 10.20.0.1", 4, "the gateway's"),
+        ("connect lan pid:{pid} --ip 10.99.0.1", 4, "no host address"),
+        ("connect lan pid:{pid} --ip x", 2, "is no address"),
+        ("connect lan pid:{pid} --mac x", 2, "is no MAC"),
+        ("disconnect nope pid:{pid}", 5, "there is no network"),
+    ],
+)
+def test_what_cannot_be_is_refused(module_host: Host, words: str, status: int, said: str) -> None:
+    host = module_host
+    if "br-lan" not in host.check("ip", "-o", "link"):
+        _network(host)
+        _must(host, "network", "create", "empty", "--driver", "none")
+    pid = host.container()
+    before = host.snapshot(pid)
+    done = host.nettool("network", *words.format(pid=pid).split())
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+    assert difference(before, host.snapshot(pid)) == ""
+    host.kill(pid)
+
+
+def test_internal_networks_give_no_default_route(host: Host) -> None:
+    pid = _network(host, "--subnet", "10.20.0.0/24", "--internal")
+    _must(host, *_connect(pid))
+    assert "default" not in host.inside(pid, "ip", "route")
+
+
+def test_a_network_made_anew_is_not_overwritten_by_an_undo(host: Host) -> None:
+    pid = _network(host, "--subnet", "10.20.0.0/24")
+    _must(host, *_connect(pid))
+    run = json.loads(_must(host, "history", "-o", "json"))["runs"][-1]["id"]
+    _must(host, *_disconnect(pid))
+    _must(host, "network", "rm", "lan")
+    _must(host, "network", "create", "lan", "--bridge-name", "br-lan", "--subnet", "10.30.0.0/24")
+    assert _must(host, "undo", run).startswith("nothing to do")
+    assert "10.30.0.0/24" in _must(host, "network", "inspect", "lan")
