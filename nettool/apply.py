@@ -6,7 +6,7 @@ import os
 import re
 import signal
 
-from nettool.errors import Interrupted, NettoolError, Refused, RollbackIncomplete
+from nettool.errors import Interrupted, LockBusy, NettoolError, Refused, RollbackIncomplete
 from nettool.fingerprint import fingerprint
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
 from nettool.host import NETNS_FOLDER, read_facts
@@ -53,6 +53,7 @@ class _Transaction:
         self.locks = locks
         self.started: list[int] = []
         self.ran = False
+        self.busy = False
         self.signal: int | None = None
 
 
@@ -173,6 +174,7 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
         transaction.journal.failed(not_run)
         transaction.started = [k for k in transaction.started if k not in not_run]
     said = re.sub(_BATCH_FAILED, "", result.stderr).strip() or result.stdout.strip() or "no message"
+    transaction.busy = "xtables lock" in said
     raise _StepFailed(f"`{' '.join(steps[at].do.words())}` ended with status {result.status}: {said}")
 
 
@@ -268,7 +270,8 @@ def _explain(transaction: _Transaction, failure: str, left: list[str], *, before
     after = fingerprint(_read_again(transaction))
     if transaction.ran:
         host = f"as before: what ran was taken back (before {before}, after {after})"
-        return NettoolError(what, why=(failure,), host=host)
+        error = LockBusy if transaction.busy else NettoolError
+        return error(what, why=(failure,), host=host)
     return Refused(what, why=(failure,))
 
 

@@ -93,6 +93,17 @@ class RuleFact(Value):
     words: tuple[str, ...]
 
 
+class FirewallFacts(Value):
+    """The host's iptables: the chains and rules of the variant that they are in."""
+
+    chains: tuple[ChainFact, ...] = ()
+    rules: tuple[RuleFact, ...] = ()
+    variant: str = ""
+    """What the program's name ends with, where it is not the usual one: `-legacy` or `-nft`."""
+    mixed: bool = False
+    """Whether there are rules in the other variant, too."""
+
+
 class NamespaceFacts(Value):
     """The inside of one network namespace. `nsid` is its id as the host's namespace knows it."""
 
@@ -169,9 +180,8 @@ class Facts(Value):
     privileged: bool = True
     ssh_links: tuple[str, ...] = ()
     """Interfaces that carry the caller's SSH connection."""
-    chains: tuple[ChainFact, ...] = ()
-    rules: tuple[RuleFact, ...] = ()
-    """The host's firewall, where the request is about it; else both are empty."""
+    firewall: FirewallFacts | None = None
+    """The host's rules, where the request is about them."""
 
     def namespace(self, netns: Netns | None) -> NamespaceFacts | None:
         """Return the facts of a namespace (None: the host's), when it was read."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ipaddress
 import shlex
 
-from nettool.facts import ChainFact, RuleFact
+from nettool.facts import ChainFact, FirewallFacts, RuleFact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Final
+
+    Parsed = tuple[tuple[ChainFact, ...], tuple[RuleFact, ...]]
 
 _SHORT: Final = {
     "--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d", "--in-interface": "-i",
@@ -45,6 +47,22 @@ def _split(line: str) -> list[str]:
         return shlex.split(line)
     except ValueError:  # somebody's comment with a lone quote: no rule of ours
         return line.split()
+
+
+def choose(found: Mapping[str, Iterable[Parsed]], usual: str) -> FirewallFacts:
+    """Return the rules of the variant that the host uses: the usual one, unless only the other has any."""
+    sides = {variant: _joined(tuple(parsed)) for variant, parsed in found.items()}
+    with_rules = [variant for variant, (_, rules) in sides.items() if rules]
+    chosen = usual if usual in sides else next(iter(sides))
+    if with_rules and chosen not in with_rules:
+        chosen = with_rules[0]
+    chains, rules = sides[chosen]
+    return FirewallFacts(chains, rules, "" if chosen == usual else chosen, mixed=len(with_rules) > 1)
+
+
+def _joined(parsed: tuple[Parsed, ...]) -> Parsed:
+    chains = tuple(chain for some, _ in parsed for chain in some)
+    return chains, tuple(rule for _, some in parsed for rule in some)
 
 
 def same_rule(one: Iterable[str], other: Iterable[str]) -> bool:

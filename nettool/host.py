@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Final
 
-    from nettool.facts import ChainFact, RuleFact, SandboxFact
+    from nettool.facts import FirewallFacts, SandboxFact
 
 NETNS_FOLDER: Final = "/var/run/netns"
 HOST_NETNS: Final = "/proc/self/ns/net"
-TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "sysctl", "iptables", "ip6tables")
+_IPTABLES: Final = {"iptables": 4, "ip6tables": 6}
+_VARIANTS: Final = ("-nft", "-legacy")
+TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "sysctl",
+    *_IPTABLES, *(f"{name}{variant}" for name in _IPTABLES for variant in _VARIANTS),
+)  # fmt: skip
 
 _BATCH: Final = "addr show\nroute show table all\nneigh show\n"
 _IPV6_FOLDER: Final = "/proc/sys/net/ipv6/conf"
@@ -65,8 +69,7 @@ class Reading:
         self, sandboxes: Iterable[SandboxFact] = (), *, with_ipv6: bool = False, with_firewall: bool = False
     ) -> None:
         self._sandboxes = tuple(sandboxes)
-        savers = {4: "iptables-save", 6: "ip6tables-save"} if with_firewall else {}
-        self._saved = {family: Started((saver,)) for family, saver in savers.items()}
+        self._firewall = Firewall() if with_firewall else None
         own = os.stat(HOST_NETNS).st_ino
         paths = {s.inode: s.path for s in self._sandboxes if s.inode is not None and s.inode != own}
         self._host = _Reader(own, None, with_ipv6=False)
@@ -78,8 +81,8 @@ class Reading:
         inner = [reader.finish() for reader in self._inner]
         if host is None:
             raise NettoolError("this host's interfaces cannot be read", why=(self._host.failure,))
-        chains, rules = self._firewall()
-        if self._saved:
+        firewall = self._firewall.finish() if self._firewall else None
+        if firewall is not None:
             host = replace(host, sysctls=read_forwarding())
         return Facts(
             host=host,
@@ -92,19 +95,36 @@ class Reading:
             hostname=os.uname().nodename,
             privileged=os.geteuid() == 0,
             ssh_links=_links_with(host, os.environ.get("SSH_CONNECTION", "").split()[2:3]),
-            chains=chains,
-            rules=rules,
+            firewall=firewall,
         )
 
-    def _firewall(self) -> tuple[tuple[ChainFact, ...], tuple[RuleFact, ...]]:
-        """Return the chains and rules of both families; a tool that is missing has none."""
-        if not self._saved:
-            return (), ()
-        from nettool.firewall import parse_saved  # most readings leave the firewall alone
 
-        parsed = [parse_saved(reader.finish().stdout, family) for family, reader in self._saved.items()]
-        chains = tuple(chain for some, _ in parsed for chain in some)
-        return chains, tuple(rule for _, some in parsed for rule in some)
+class Firewall:
+    """A reading of the host's rules under way, in both variants of iptables where both are there.
+
+    A rule of the one is invisible to the other, and a packet passes both. The variant that the
+    host's rules are in is the one to use.
+    """
+
+    def __init__(self) -> None:
+        tools = find_tools(f"{name}{variant}-save" for name in _IPTABLES for variant in _VARIANTS)
+        both = all(f"iptables{variant}-save" in tools for variant in _VARIANTS)
+        self._readers = {
+            variant: {family: Started((f"{name}{variant}-save",)) for name, family in _IPTABLES.items()}
+            for variant in (_VARIANTS if both else ("",))
+        }
+
+    def finish(self) -> FirewallFacts:
+        """Return the rules of the variant to use."""
+        from nettool.firewall import choose, parse_saved  # most readings leave the firewall alone
+
+        found = {
+            variant: [parse_saved(reader.finish().stdout, family) for family, reader in readers.items()]
+            for variant, readers in self._readers.items()
+        }
+        program = find_tools(("iptables",)).get("iptables", "")
+        usual = "-legacy" if "legacy" in os.path.realpath(program) else "-nft"
+        return choose(found, usual)
 
 
 def read_forwarding() -> tuple[tuple[str, str], ...]:

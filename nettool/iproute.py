@@ -46,8 +46,11 @@ PACKAGES: Final = {
     "ln": "coreutils",
     "rm": "coreutils",
     "sysctl": "procps",
-    "iptables": "iptables",
-    "ip6tables": "iptables",
+    **{
+        f"{name}{variant}": "iptables"
+        for name in ("iptables", "ip6tables")
+        for variant in ("", "-nft", "-legacy")
+    },
 }
 """The Debian package that has each tool a plan can name."""
 

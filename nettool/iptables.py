@@ -20,40 +20,43 @@ LOCK_SECONDS: Final = "5"
 """How long a command waits for the lock of iptables; without -w some versions wait for ever."""
 
 
-def add_chain(family: int, table: str, name: str, *, scope: Scope, why: str) -> Step:
-    """Make a chain of our own."""
-    return Step(
-        do=Command((*_iptables(family, table), "-N", name)),
-        undo=Command((*_iptables(family, table), "-X", name)),
-        makes=Chain(family, table, name),
-        scope=scope,
-        why=why,
-    )
-
-
 class Place(Value):
-    """Where a rule goes: a chain's end, or its beginning."""
+    """A chain, and for a rule its end or its beginning.
+
+    `variant` is what the program's name ends with, where the host's rules are not in the usual one.
+    """
 
     family: int
     table: str
     chain: str
     first: bool = False
+    variant: str = ""
+
+    def program(self) -> tuple[str, ...]:
+        """Return how iptables is called for this table."""
+        name = f"{'ip6tables' if self.family == 6 else 'iptables'}{self.variant}"
+        return (name, "-w", LOCK_SECONDS, *(() if self.table == "filter" else ("-t", self.table)))
+
+
+def add_chain(place: Place, *, scope: Scope, why: str) -> Step:
+    """Make a chain of our own."""
+    return Step(
+        do=Command((*place.program(), "-N", place.chain)),
+        undo=Command((*place.program(), "-X", place.chain)),
+        makes=Chain(place.family, place.table, place.chain),
+        scope=scope,
+        why=why,
+    )
 
 
 def add_rule(place: Place, words: tuple[str, ...], *, mark: str, scope: Scope, why: str) -> Step:
     """Add a rule, with nettool's mark in front of its target."""
     at = words.index("-j")
     marked = (*words[:at], "-m", "comment", "--comment", f"nettool:{mark}", *words[at:])
-    head = _iptables(place.family, place.table)
     return Step(
-        do=Command((*head, "-I" if place.first else "-A", place.chain, *marked)),
-        undo=Command((*head, "-D", place.chain, *marked)),
+        do=Command((*place.program(), "-I" if place.first else "-A", place.chain, *marked)),
+        undo=Command((*place.program(), "-D", place.chain, *marked)),
         makes=Rule(place.family, place.table, place.chain, marked),
         scope=scope,
         why=why,
     )
-
-
-def _iptables(family: int, table: str) -> tuple[str, ...]:
-    program = "ip6tables" if family == 6 else "iptables"
-    return (program, "-w", LOCK_SECONDS, *(() if table == "filter" else ("-t", table)))

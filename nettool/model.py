@@ -386,7 +386,8 @@ class Chain(Value):
     def state(self, facts: Facts) -> State:
         """Present when the table has a chain of that name."""
         place = (self.family, self.table, self.name)
-        there = any((chain.family, chain.table, chain.name) == place for chain in facts.chains)
+        chains = facts.firewall.chains if facts.firewall else ()
+        there = any((chain.family, chain.table, chain.name) == place for chain in chains)
         return PRESENT if there else ABSENT
 
     def sentence(self) -> str:
@@ -412,8 +413,9 @@ class Rule(Value):
         from nettool.firewall import same_rule  # most plans have no rules
 
         place = (self.family, self.table, self.chain)
-        rules = (rule for rule in facts.rules if (rule.family, rule.table, rule.chain) == place)
-        return PRESENT if any(same_rule(rule.words, self.words) for rule in rules) else ABSENT
+        rules = facts.firewall.rules if facts.firewall else ()
+        there = (rule for rule in rules if (rule.family, rule.table, rule.chain) == place)
+        return PRESENT if any(same_rule(rule.words, self.words) for rule in there) else ABSENT
 
     def sentence(self) -> str:
         """Say it."""

@@ -125,6 +125,10 @@ def plan_create(request: CreateNetwork, facts: Facts, records: Records) -> Plan:
         _check_bridge(network, facts, records, findings)
     steps = _steps(network, facts)
     check_tools(steps, facts, findings)
+    if facts.firewall and facts.firewall.mixed and steps:
+        findings.notes.append(
+            "this host has rules in both variants of iptables, nft and legacy: a packet has to pass both"
+        )
     planned = Plan(
         request=request,
         title=f"create network {network.name}",

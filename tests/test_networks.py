@@ -310,6 +310,57 @@ def test_who_reaches_whom(host: Host, policy: str) -> None:
     assert host.run("curl", "-sm", "1", "http://10.22.0.2/").returncode == 0
 
 
+# --- the two variants of iptables
+
+
+@pytest.fixture
+def legacy(host: Host) -> Host:
+    """A host whose rules are in the variant that `iptables` does not mean."""
+    done = host.run("iptables-legacy", "-A", "FORWARD", "-i", "nt-other", "-j", "ACCEPT")
+    if done.returncode or "legacy" in host.check("iptables", "-V"):
+        pytest.skip(f"no second variant of iptables here: {done.stderr.strip()}")
+    host.check(*FORWARDS[0].split())
+    return host
+
+
+def _legacy_rules(host: Host) -> list[str]:
+    lines = host.check("iptables-legacy-save").splitlines()
+    return [line for line in lines if line.startswith(("-A", ":NETTOOL"))]
+
+
+def test_rules_go_where_the_hosts_rules_are(legacy: Host) -> None:
+    before, rules = legacy.snapshot(), _legacy_rules(legacy)
+    planned = _plan(legacy, ("network", "create", "lan"))
+    assert {words[0] for words in planned if "tables" in words[0]} == {"iptables-legacy"}
+    _must(legacy, "network", "create", "lan")
+    assert difference({"host: iptables": ""}, {"host: iptables": legacy.snapshot()["host: iptables"]}) == ""
+    assert any("nettool:lan" in rule for rule in _legacy_rules(legacy))
+    _must(legacy, "network", "rm", "lan")
+    assert difference(before, legacy.snapshot()) == ""
+    assert _legacy_rules(legacy) == rules
+
+
+def test_a_mix_of_the_variants_is_told(legacy: Host) -> None:
+    legacy.check("iptables", "-A", "FORWARD", "-i", "nt-other", "-j", "ACCEPT")
+    done = legacy.nettool("network", "create", "lan", "--subnet", "10.20.0.0/24")
+    assert done.returncode == 0
+    assert "both variants of iptables" in done.stderr
+
+
+@pytest.mark.battery("B6")
+def test_a_held_lock_of_iptables_is_told_and_taken_back(legacy: Host) -> None:
+    before, rules = legacy.snapshot(), _legacy_rules(legacy)
+    holder = legacy.popen("flock", "--no-fork", "/run/xtables.lock", "sleep", "60")
+    while legacy.run("flock", "-n", "/run/xtables.lock", "true").returncode == 0:
+        pass
+    done = legacy.nettool("network", "create", "lan", "--subnet", "10.20.0.0/24")
+    legacy.kill(holder.pid)
+    assert done.returncode == 6, done.stderr
+    assert "xtables lock" in done.stderr
+    assert difference(before, legacy.snapshot()) == ""
+    assert _legacy_rules(legacy) == rules
+
+
 # --- the records
 
 

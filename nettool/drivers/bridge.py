@@ -8,6 +8,7 @@ know how they are undone.
 from __future__ import annotations
 
 from nettool import iproute, iptables
+from nettool.facts import FirewallFacts
 from nettool.ipam import gateway_of
 from nettool.iproute import CLASSIC
 from nettool.iptables import Place
@@ -76,6 +77,7 @@ def create(network: Network, facts: Facts) -> tuple[Step, ...]:
     """Return what makes the network: its bridge, and the firewall's part of it, a family at a time."""
     bridge = network.bridge or ""
     key = f"bridge {bridge}" if network.own_bridge else None
+    variant = facts.firewall.variant if facts.firewall else ""
     families = tuple(dict.fromkeys(6 if ":" in subnet.cidr else 4 for subnet in network.subnets))
     return (
         *((iproute.add_bridge(bridge, network.mac or "", network.mtu),) if network.own_bridge else ()),
@@ -84,7 +86,7 @@ def create(network: Network, facts: Facts) -> tuple[Step, ...]:
         iproute.bridge_up(bridge, with_key=key),
         *(step for family in families for step in _forwarding(network, family, facts)),
         *(step for family in families for step in shared_chains(family, facts)),
-        *(step for family in families for step in _rules(network, family)),
+        *(step for family in families for step in _rules(network, family, variant)),
     )
 
 
@@ -114,8 +116,13 @@ def _forwarding(network: Network, family: int, facts: Facts) -> tuple[Step, ...]
 
 def shared_chains(family: int, facts: Facts) -> tuple[Step, ...]:
     """Return what all networks share: own chains, entered from the built-in ones, and from Docker's."""
+    firewall = facts.firewall or FirewallFacts()
+
+    def place(table: str, chain: str) -> Place:
+        return Place(family, table, chain, first=True, variant=firewall.variant)
+
     chains = tuple(
-        iptables.add_chain(family, table, chain, scope=Scope.FIREWALL, why=f"a chain for {what}")
+        iptables.add_chain(place(table, chain), scope=Scope.FIREWALL, why=f"a chain for {what}")
         for table, chain, what in (
             ("filter", FORWARD, "what nettool's networks let through"),
             ("filter", ISOLATE, "what comes from a network and leaves it"),
@@ -129,24 +136,21 @@ def shared_chains(family: int, facts: Facts) -> tuple[Step, ...]:
         ("filter", "FORWARD", FORWARD, enter_first),
         ("nat", "POSTROUTING", NAT, enter_first),
     ]
-    if any((chain.family, chain.name) == (family, DOCKER_USER) for chain in facts.chains):
+    if any((chain.family, chain.name) == (family, DOCKER_USER) for chain in firewall.chains):
         entries.append(("filter", DOCKER_USER, FORWARD, "Docker puts this chain in front of all others"))
     jumps = (
-        iptables.add_rule(
-            Place(family, table, chain, first=True), ("-j", target), mark="networks", scope=Scope.FIREWALL,
-            why=why,
-        )
+        iptables.add_rule(place(table, chain), ("-j", target), mark="networks", scope=Scope.FIREWALL, why=why)
         for table, chain, target, why in entries
-    )  # fmt: skip
+    )
     return (*chains, *jumps)
 
 
-def _rules(network: Network, family: int) -> Iterator[Step]:
+def _rules(network: Network, family: int, variant: str) -> Iterator[Step]:
     bridge = network.bridge or ""
 
     def rule(table: str, chain: str, words: str, why: str) -> Step:
         spec = tuple(word.replace("BRIDGE", bridge) for word in words.split())
-        place = Place(family, table, chain)
+        place = Place(family, table, chain, variant=variant)
         return iptables.add_rule(place, spec, mark=network.name, scope=Scope.NETWORK, why=why)
 
     if network.internal:
