@@ -11,7 +11,8 @@ venv=$root/.venv
     run_tools=(ip:iproute2 brctl:bridge-utils nsenter:util-linux curl:curl)
     test_tools=(
         "${run_tools[@]}"
-        iptables:iptables sysctl:procps arping:iputils-arping tcpdump:tcpdump shellcheck:shellcheck
+        iptables:iptables sysctl:procps arping:iputils-arping ping:iputils-ping tcpdump:tcpdump
+        shellcheck:shellcheck
         busybox:busybox-static dockerd:docker.io 'docker:docker-cli|docker.io' runc:runc podman:podman
     )
 }
