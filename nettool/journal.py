@@ -92,7 +92,11 @@ class Undoing:
     def _write(self, line: dict[str, Any]) -> None:
         text = json.dumps(line)
         data = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
-        self._at += os.pwrite(self._fd, data, self._at)
+        while data:
+            # A write may take only part of what it is given.
+            written = os.pwrite(self._fd, data, self._at)
+            self._at += written
+            data = data[written:]
         os.fdatasync(self._fd)
 
 

@@ -7,11 +7,12 @@ its lock until its last command is through, and recovery waits for that.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
 
-from nettool.errors import LockBusy
+from nettool.errors import LockBusy, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class Locks:
         self._held.clear()
 
     def _acquire(self, path: str) -> int:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Refused("the lock of this host cannot be taken", why=(str(error),)) from error
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,6 +74,8 @@ class Locks:
                     ) from None
                 time.sleep(_POLL_SECONDS)
             else:
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, f"pid {os.getpid()}, {self._purpose}\n".encode(), 0)
+                # Who holds it is a kindness to those who wait; a full disk takes no more.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(fd, 0)
+                    os.pwrite(fd, f"pid {os.getpid()}, {self._purpose}\n".encode(), 0)
                 return fd
