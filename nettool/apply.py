@@ -15,7 +15,7 @@ from nettool.model import Inside, VethPair
 from nettool.plan import Status, decide, undo_steps
 from nettool.processes import read_process
 from nettool.run import Started, run
-from nettool.store.records import write_records
+from nettool.store.records import put_back_records, write_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class _Transaction:
         self.started: list[int] = []
         self.ran = False
         self.busy = False
+        self.recorded = False
         self.signal: int | None = None
 
 
@@ -75,6 +76,7 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
         _verify(plan, read())
         journal.verified()
         if timer is None:
+            transaction.recorded = True
             write_records(plan.changes, plan.networks)
             journal.end(COMMITTED)
         else:
@@ -85,6 +87,8 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
         steps = tuple(transaction.to_do[k] for k in transaction.started)
         undo = undo_steps(plan.inverse, plan.restores, steps)
         left = roll_back(undo, lambda: _read_again(transaction), journal, locks)
+        if transaction.recorded:
+            left += put_back_records(plan.changes, plan.networks)
         journal.end(INCOMPLETE if left else TAKEN_BACK)
         raise _explain(transaction, str(failure), left, before=fingerprint(facts)) from failure
     finally:

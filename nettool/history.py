@@ -50,6 +50,9 @@ class Logged(Value):
     started: tuple[int, ...] = ()
     """The steps, by their place in `steps`, that may have changed the host."""
     verified: bool = False
+    """Whether the host showed what was planned, and the run was not on its way back already."""
+    recorded: bool = False
+    """Whether its records may have been written."""
     timer: Timer | None = None
     end: str | None = None
     """One of the four ends above, or None for a run that was cut off or waits to be confirmed."""

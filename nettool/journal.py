@@ -31,7 +31,7 @@ from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK, Logged, Timer
 from nettool.ipam import Subnet
 from nettool.model import FACTS, Endpoint, Gone, Network, NetworkRecord, Record, Sandbox
 from nettool.plan import Change, Command, Entry, GoesWith, NetworkChange, Scope, Stays, Step
-from nettool.store.rundir import run_folder
+from nettool.store.rundir import boot_id, run_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ def read_journal(name: str, folder: str = OPEN) -> Logged | None:
         undoes=begin["undoes"],
         started=tuple(k for k in started if k not in failed),
         verified=_is_forward(lines),
+        recorded=any(line["kind"] == "verified" for line in lines),
         timer=next((Timer(**line["timer"]) for line in lines if line["kind"] == "armed"), None),
         end=next((line["how"] for line in lines if line["kind"] == "end"), None) or _unsaid(lines, folder),
         **parts,
@@ -199,12 +200,13 @@ def _is_forward(lines: list[dict[str, Any]]) -> bool:
 
 
 def read_runs(folder: str = ENDED) -> tuple[Logged, ...]:
-    """Read the journals of the runs in a folder, oldest first; what cannot be read is left out."""
+    """Read the journals of this boot's runs in a folder, oldest first; what cannot be read is left out."""
     found = []
     for name in runs(folder):
         with contextlib.suppress(Malformed, KeyError, OSError):
             found.append(read_journal(name, folder))
-    return tuple(logged for logged in found if logged is not None)
+    boot = boot_id()
+    return tuple(logged for logged in found if logged is not None and logged.boot_id == boot)
 
 
 def resume(name: str) -> Undoing:

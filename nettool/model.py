@@ -88,12 +88,13 @@ class NetnsName(Value):
         entry = facts.netns_name(self.netns.name)
         if entry is None:
             return ABSENT
-        if entry.inode is None:
-            dead = "leads to no namespace (its process is gone)"
-            return State(Presence.OTHER, dead, leftover=entry.symlink == self.path)
-        if entry.inode != self.netns.inode:
-            return other(f"is another namespace, net:[{entry.inode}]")
-        return PRESENT
+        if entry.inode == self.netns.inode and entry.inode is not None:
+            return PRESENT
+        found = "leads to no namespace (its process is gone)"
+        if entry.inode is not None:
+            found = f"is another namespace, net:[{entry.inode}]"
+        # Our own link to a process leads elsewhere when its pid is given to another one.
+        return State(Presence.OTHER, found, leftover=entry.symlink == self.path)
 
     def sentence(self) -> str:
         """Say it."""

@@ -144,12 +144,20 @@ class Change(Value):
         """Whether the endpoint is on record afterwards."""
         return self.after is not None
 
+    def turned(self) -> Change:
+        """Return the change that puts the record back."""
+        return Change(self.before, self.after)
+
 
 class NetworkChange(Value):
     """What a plan does to the record of a network: which it was `before`, and which it is `after`."""
 
     after: NetworkRecord | None
     before: NetworkRecord | None
+
+    def turned(self) -> NetworkChange:
+        """Return the change that puts the record back."""
+        return NetworkChange(self.before, self.after)
 
 
 class Plan(Value):

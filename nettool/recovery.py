@@ -14,12 +14,12 @@ from nettool.codec import Malformed
 from nettool.confirmation import is_due
 from nettool.errors import Refused, RollbackIncomplete
 from nettool.history import COMMITTED, INCOMPLETE, NOT_CONFIRMED, TAKEN_BACK
-from nettool.host import read_facts, read_text
+from nettool.host import read_facts
 from nettool.journal import OPEN, put_away, read_journal, resume, runs
 from nettool.plan import reads_firewall, undo_steps
 from nettool.reading import as_found
-from nettool.store.records import write_records
-from nettool.store.rundir import run_folder
+from nettool.store.records import put_back_records, write_records
+from nettool.store.rundir import boot_id, run_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def recover(locks: Locks) -> tuple[Logged, ...]:
 
     Raises RollbackIncomplete with what could not be taken back.
     """
-    boot = read_text("/proc/sys/kernel/random/boot_id").strip()
+    boot = boot_id()
     recovered = []
     for name in reversed(runs(OPEN)):
         run = _read(name)
@@ -78,6 +78,8 @@ def take_back(run: Logged, locks: Locks) -> None:
         return read_facts(as_found(run.sandboxes), with_ipv6=True, with_firewall=firewall)
 
     left = roll_back(undo, read, journal, locks)
+    if run.recorded:
+        left += put_back_records(run.changes, run.networks)
     journal.end(INCOMPLETE if left else how)
     if left:
         raise RollbackIncomplete(

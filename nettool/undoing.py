@@ -64,7 +64,7 @@ def _title(run: Logged) -> str:
 def _turned_round(run: Logged, records: Records) -> Iterator[Change]:
     for change in run.changes:
         if records.endpoint(change.endpoint.host_end) != change.before:
-            yield Change(change.before, change.after)
+            yield change.turned()
 
 
 def _networks_turned_round(run: Logged, records: Records) -> Iterator[NetworkChange]:
@@ -72,7 +72,7 @@ def _networks_turned_round(run: Logged, records: Records) -> Iterator[NetworkCha
     for change in run.networks:
         name = next(r.network.name for r in (change.after, change.before) if r is not None)
         if records.network(name) == change.after:
-            yield NetworkChange(change.before, change.after)
+            yield change.turned()
 
 
 def _as_it_is(run: Logged, started: Iterable[Step], facts: Facts) -> Iterator[Step]:

@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from nettool.plan import Change, NetworkChange
 
 
+def put_back_records(changes: Iterable[Change], networks: Iterable[NetworkChange]) -> list[str]:
+    """Make the records what they were before a run; return what went wrong, for whoever reads it."""
+    try:
+        write_records((c.turned() for c in changes), (n.turned() for n in networks))
+    except OSError as error:
+        return [f"the records could not be put back: {error}"]
+    return []
+
+
 def write_records(changes: Iterable[Change], networks: Iterable[NetworkChange]) -> None:
     """Record endpoints and networks; doing it twice does no harm. Raises OSError."""
     write_changes(changes)

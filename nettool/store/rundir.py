@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from nettool.plan import Change
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _CLASSES: Final = (Endpoint, NeighbourFact, Netns, Record, RouteFact, Sandbox)
 
 
@@ -30,8 +30,15 @@ def run_folder() -> str:
     return os.environ.get("NETTOOL_RUN_DIR") or "/run/nettool"
 
 
+def boot_id() -> str:
+    """Return what tells this boot of the machine from every other one."""
+    return _read("/proc/sys/kernel/random/boot_id").strip()
+
+
 def read_records() -> Records:
     """Read every record and every script's notes. A folder that is not there holds none.
+
+    A record of another boot is of no use, where the folder has outlived it.
 
     Raises Refused when the folder could have been written by somebody else.
     """
@@ -72,7 +79,7 @@ def write_changes(changes: Iterable[Change]) -> None:
     for change in changes:
         name = f"{folder}/{change.endpoint.host_end}"
         if change.after is not None:
-            body = {"format": FORMAT, "record": encode(change.after)}
+            body = {"format": FORMAT, "boot_id": boot_id(), "record": encode(change.after)}
             _write(f"{name}.json", json.dumps(body))
         else:
             _remove(f"{name}.json")
@@ -82,7 +89,8 @@ def write_changes(changes: Iterable[Change]) -> None:
 def _read_record(path: str) -> Record | None:
     try:
         body: Any = json.loads(_read(path))
-        record = decode(body["record"], _CLASSES) if body.get("format") == FORMAT else None
+        current = (body.get("format"), body.get("boot_id")) == (FORMAT, boot_id())
+        record = decode(body["record"], _CLASSES) if current else None
     except (OSError, ValueError, KeyError, AttributeError, Malformed) as error:
         raise Refused(
             f"the record {path} cannot be read",
