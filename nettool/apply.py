@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
+from contextlib import nullcontext
 
 from nettool.errors import Interrupted, LockBusy, NettoolError, Refused, RollbackIncomplete
 from nettool.fingerprint import fingerprint
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
 from nettool.host import NETNS_FOLDER, read_facts
 from nettool.journal import begin
-from nettool.model import Inside, VethPair
+from nettool.model import Gone, Inside, NetnsName, VethPair
+from nettool.pinning import View
 from nettool.plan import Status, decide, undo_steps
 from nettool.processes import read_process
-from nettool.run import Started, run
+from nettool.run import Started
 from nettool.store.records import put_back_records, write_records
 
 TYPE_CHECKING = False
@@ -51,6 +53,7 @@ class _Transaction:
         self.read = read
         self.journal = journal
         self.locks = locks
+        self.view = View(NETNS_FOLDER, plan.sandboxes)
         self.started: list[int] = []
         self.ran = False
         self.busy = False
@@ -86,7 +89,7 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
             disarm(journal.id, timer)
         steps = tuple(transaction.to_do[k] for k in transaction.started)
         undo = undo_steps(plan.inverse, plan.restores, steps)
-        left = roll_back(undo, lambda: _read_again(transaction), journal, locks)
+        left = roll_back(undo, lambda: _read_again(transaction), journal, locks, transaction.view)
         if transaction.recorded:
             left += put_back_records(plan.changes, plan.networks)
         journal.end(INCOMPLETE if left else TAKEN_BACK)
@@ -164,7 +167,8 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
     batch = steps[0].do.batch() if len(steps) > 1 else None
     lines = "".join(f"{' '.join(step.do.argv[1:])}\n" for step in steps) if batch else None
     held = transaction.locks.descriptors
-    process = Started(batch or steps[0].do.words(), stdin=lines, inherited=held)
+    with transaction.view if any(map(_reaches_in, steps)) else nullcontext():
+        process = Started(batch or steps[0].do.words(), stdin=lines, inherited=held)
     if any(step.touches and isinstance(step.makes, _SLOW) for step in steps):
         _load_what_follows()
     result = process.finish()
@@ -180,6 +184,12 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
     said = re.sub(_BATCH_FAILED, "", result.stderr).strip() or result.stdout.strip() or "no message"
     transaction.busy = "xtables lock" in said
     raise _StepFailed(f"`{' '.join(steps[at].do.words())}` ended with status {result.status}: {said}")
+
+
+def _reaches_in(step: Step) -> bool:
+    """Whether a step's command looks a sandbox's name up; those that give it work on the name itself."""
+    fact = step.makes.fact if isinstance(step.makes, Gone) else step.makes
+    return step.touches and not isinstance(fact, NetnsName)
 
 
 def _load_what_follows() -> None:
@@ -237,7 +247,7 @@ def _verify(plan: Plan, facts: Facts) -> None:
 
 
 def roll_back(
-    steps: tuple[Step, ...], read: Callable[[], Facts], journal: Undoing, locks: Locks
+    steps: tuple[Step, ...], read: Callable[[], Facts], journal: Undoing, locks: Locks, view: View
 ) -> list[str]:
     """Take back what ran, each step only if it is there; return what could not be taken back."""
     failures: list[str] = []
@@ -245,7 +255,9 @@ def roll_back(
         if decide(step, read()).status is not Status.TODO:
             continue
         journal.undoing(step.makes.key)
-        result = run(step.do.words(), inherited=locks.descriptors)
+        with view if _reaches_in(step) else nullcontext():
+            process = Started(step.do.words(), inherited=locks.descriptors)
+        result = process.finish()
         if not result.ok:
             failures.append(f"`{' '.join(step.do.words())}`: {result.stderr.strip()}")
     if not steps:

@@ -14,8 +14,9 @@ from nettool.codec import Malformed
 from nettool.confirmation import is_due
 from nettool.errors import Refused, RollbackIncomplete
 from nettool.history import COMMITTED, INCOMPLETE, NOT_CONFIRMED, TAKEN_BACK
-from nettool.host import read_facts
+from nettool.host import NETNS_FOLDER, read_facts
 from nettool.journal import OPEN, put_away, read_journal, resume, runs
+from nettool.pinning import View
 from nettool.plan import reads_firewall, undo_steps
 from nettool.reading import as_found
 from nettool.store.records import put_back_records, write_records
@@ -77,7 +78,7 @@ def take_back(run: Logged, locks: Locks) -> None:
     def read() -> Facts:
         return read_facts(as_found(run.sandboxes), with_ipv6=True, with_firewall=firewall)
 
-    left = roll_back(undo, read, journal, locks)
+    left = roll_back(undo, read, journal, locks, View(NETNS_FOLDER, run.sandboxes))
     if run.recorded:
         left += put_back_records(run.changes, run.networks)
     journal.end(INCOMPLETE if left else how)

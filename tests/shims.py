@@ -27,6 +27,7 @@ _SHIM: Final = """\
 real={real}
 [ "$NETTOOL_SHIM" ] || [ "$1" = --target ] && exec "$real" "$@"
 nettool=${{NETTOOL_CALLER:-$PPID}}
+outside() {{ nsenter --target "$nettool" --mount -- "$@"; }}
 case " $* " in
 *" -json "*) ;;
 *" -batch - ")
@@ -59,7 +60,10 @@ kill -9 "$pid"
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens first at one call: shell commands; "$real" "$@" is the call, $nettool who makes it."""
+    """What happens first at one call: shell commands; "$real" "$@" is the call, $nettool who makes it.
+
+    What is to change /run/netns, or mounts, says `outside` in front: the call may have a view of its own.
+    """
 
     words: tuple[str, ...]
     then: str
@@ -79,6 +83,7 @@ class Shims:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._log = self.folder / "calls"
+        self._texts: dict[str, str] = {}
         self.env = {"PATH": f"{self.folder}:{search_path()}"}
         self.set()
 
@@ -87,9 +92,16 @@ class Shims:
         self._log.write_bytes(b"")
         for tool, real in FOUND.items():
             mine = "\n".join(rule.text() for rule in rules if rule.words[0] == tool)
-            shim = self.folder / tool
-            shim.write_text(_SHIM.format(real=real, name=tool, log=self._log, rules=mine), encoding="utf-8")
-            shim.chmod(0o755)
+            text = _SHIM.format(real=real, name=tool, log=self._log, rules=mine)
+            if self._texts.get(tool) != text:
+                self._write(tool, text)
+
+    def _write(self, tool: str, text: str) -> None:
+        shim = self.folder / tool
+        shim.unlink(missing_ok=True)  # one that is still starting cannot be written to
+        shim.write_text(text, encoding="utf-8")
+        shim.chmod(0o755)
+        self._texts[tool] = text
 
     @property
     def calls(self) -> list[tuple[str, ...]]:

@@ -189,7 +189,7 @@ def test_records_that_cannot_be_written_leave_the_host_as_before(
     host.check("mkdir", "-p", "-m", "700", "/run/nettool/endpoints")
     before = scene.snapshot()
     spoil = {
-        "closed to writing": "mount -t tmpfs -o ro none /run/nettool/endpoints",
+        "closed to writing": "outside mount -t tmpfs -o ro none /run/nettool/endpoints",
         "no folder": "rm -r /run/nettool; touch /run/nettool",
     }[state]
     shims.set(Rule(_plan(scene, scene.attach("classic"))[-1], f"NETTOOL_SHIM=1; {spoil}"))
@@ -239,7 +239,7 @@ def test_a_name_that_is_moved_to_another_sandbox_leads_no_command_there(
     other = host.container()
     before = host.snapshot(scene.pid, other)
     steps = _plan(scene, scene.attach("classic"))
-    move = f"NETTOOL_SHIM=1 ln -sfn /proc/{other}/ns/net /run/netns/{scene.pid}"
+    move = f"export NETTOOL_SHIM=1; outside ln -sfn /proc/{other}/ns/net /run/netns/{scene.pid}"
     shims.set(Rule(steps[at - 1], f'"$real" "$@"; {move}; exit'))
 
     done = host.nettool(*scene.attach("classic"), env=shims.env)
@@ -258,7 +258,7 @@ def test_a_namespace_that_gets_another_ones_name_is_not_touched(host: Host, shim
     other = host.container()
     before = host.snapshot(scene.pid, other)
     steps = _plan(scene, scene.attach("classic"))
-    move = f"export NETTOOL_SHIM=1; ip netns del blue; ip netns attach blue {other}"
+    move = f"export NETTOOL_SHIM=1; outside ip netns del blue; outside ip netns attach blue {other}"
     shims.set(Rule(steps[2], f'{move}; exec "$real" "$@"'))
 
     done = host.nettool(*scene.attach("classic"), env=shims.env)

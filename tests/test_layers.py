@@ -38,7 +38,7 @@ ROOMS: Final = (
     ("nettool.output",),
     ("nettool.renderers",),
     ("nettool.fingerprint",),
-    ("nettool.run", "nettool.processes", "nettool.store", "nettool.probe"),
+    ("nettool.run", "nettool.pinning", "nettool.processes", "nettool.store", "nettool.probe"),
     ("nettool.locks",),
     ("nettool.journal",),
     ("nettool.watch",),

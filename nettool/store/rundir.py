@@ -137,7 +137,6 @@ def _write(path: str, text: str) -> None:
 
 
 def _remove(path: str) -> None:
-    try:
+    # A read-only disk refuses to remove even what is not there.
+    if os.path.lexists(path):
         os.unlink(path)
-    except FileNotFoundError:
-        return
