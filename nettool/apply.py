@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from nettool.history import Timer
     from nettool.journal import Journal, Undoing
     from nettool.locks import Locks
-    from nettool.model import Sandbox
     from nettool.plan import Plan, Step
 
 # To move an interface into another namespace the kernel waits for all its readers: 10 to 20 ms.
@@ -130,7 +129,7 @@ def _run_all(transaction: _Transaction) -> None:
         places = range(at, at + len(steps))
         at += len(steps)
         if any(step.touches for step in steps):
-            _check_identity(transaction.plan.sandboxes)
+            _check_identity(transaction.plan)
         _heed_signal(transaction)
         transaction.journal.intend(places)
         transaction.ran = True
@@ -175,6 +174,10 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
     if result.ok:
         return
     at = min(_failed_line(result.stderr), len(steps) - 1) if batch else 0
+    if _was_gone(steps[at], result.stderr, transaction):
+        if steps[at + 1 :]:
+            _execute(steps[at + 1 :], places[at + 1 :], transaction)
+        return
     if result.status < _KILLED:
         # Those behind it never ran. It may have changed something before it failed, unless it says
         # that what it should make is there: then somebody else has made it meanwhile.
@@ -184,6 +187,14 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
     said = re.sub(_BATCH_FAILED, "", result.stderr).strip() or result.stdout.strip() or "no message"
     transaction.busy = "xtables lock" in said
     raise _StepFailed(f"`{' '.join(steps[at].do.words())}` ended with status {result.status}: {said}")
+
+
+def _was_gone(step: Step, said: str, transaction: _Transaction) -> bool:
+    """Whether a step failed since what it should take away had gone: a sandbox takes its cable along."""
+    missing = "Cannot find device" in said or "No such file or directory" in said
+    if not missing or not isinstance(step.makes, Gone):
+        return False
+    return decide(step, _read_again(transaction)).status is Status.ALREADY
 
 
 def _reaches_in(step: Step) -> bool:
@@ -208,18 +219,20 @@ def _failed_line(stderr: str) -> int:
     return int(found[1]) - 1 if found else 0
 
 
-def _check_identity(sandboxes: Iterable[Sandbox]) -> None:
+def _check_identity(plan: Plan) -> None:
     """Make sure that each sandbox still is the one that was planned for.
 
-    A pid can be given to another process, and a name to another namespace, between two steps.
+    A pid can be given to another process, and a name to another namespace, between two steps. A
+    detachment goes on when the sandbox is gone: that is what it was about.
     """
-    for sandbox in sandboxes:
+    for sandbox in plan.sandboxes:
         if sandbox.pid is not None and sandbox.start_time is not None:
             process = read_process(sandbox.pid)
             inode, same_process = process.inode, process.start_time == sandbox.start_time
         else:
             inode, same_process = _inode(sandbox.path), True
-        if inode != sandbox.netns.inode or not same_process:
+        gone = inode is None and plan.inverse
+        if not gone and (inode != sandbox.netns.inode or not same_process):
             raise _StepFailed(
                 f"{sandbox.target} is no longer the sandbox that was planned for "
                 f"(net:[{sandbox.netns.inode}] then, net:[{inode}] now)"

@@ -109,6 +109,7 @@ class _NotUnderstoodError(Exception):
 
 
 _NUMBER: Final = frozenset("0123456789")
+_MOST_DIGITS: Final = 18
 
 
 def parse(verb: Verb, words: Sequence[str]) -> Arguments | None:
@@ -158,7 +159,8 @@ def _value(option: Option, raw: str, before: Given) -> Given:
     if option.kind is Kind.TEXTS:
         return (*before, raw) if isinstance(before, tuple) else (raw,)
     if option.kind is Kind.NUMBER:
-        if not raw or not set(raw) <= _NUMBER:
+        # Python refuses to read a number of thousands of digits, with an error of its own.
+        if not 0 < len(raw) < _MOST_DIGITS or not set(raw) <= _NUMBER:
             raise _NotUnderstoodError
         return int(raw)
     return raw

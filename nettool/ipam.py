@@ -46,7 +46,7 @@ def parse_pools(text: str) -> tuple[Pool, ...]:
     for part in text.split(","):
         base, colon, length = part.strip().rpartition(":")
         network = ipaddress.ip_network(base)
-        fits = colon and length.isascii() and length.isdecimal()
+        fits = colon and length.isascii() and length.isdecimal() and len(length) < 4
         if not fits or not network.prefixlen <= int(length) <= network.max_prefixlen - 2:
             raise ValueError(f"{part.strip()!r} is no pool: CIDR:LENGTH, such as 172.16.0.0/12:24")
         pools.append(Pool(network, int(length)))

@@ -56,7 +56,8 @@ def _seconds(text: str | None) -> int | None:
     if text is None:
         return None
     number = text.removesuffix("s") if text.endswith("s") else text.removesuffix("m")
-    count = int(number) * (60 if text.endswith("m") else 1) if number.isascii() and number.isdecimal() else -1
+    fits = number.isascii() and number.isdecimal() and len(number) < 10
+    count = int(number) * (60 if text.endswith("m") else 1) if fits else -1
     if not 0 <= count <= _LONGEST_SECONDS:
         raise UsageError(
             f"--confirm-within {text!r} is no time to wait",

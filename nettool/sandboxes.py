@@ -189,7 +189,7 @@ def parse_target(text: str) -> Target:
     if not colon:
         return Target("path", text) if text.startswith("/") else Target("container", text)
     if kind == "pid":
-        if not (value.isascii() and value.isdecimal()):
+        if not (value.isascii() and value.isdecimal() and len(value) < 10):
             raise UsageError(f"{text!r} is no target: a process id is a number")
         return _pid_target(int(value))
     return _netns_target(value) if kind in ("netns", "path") else _container_target(text)

@@ -53,13 +53,14 @@ def planned(case: Case, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setattr(nettool.apply, "apply", lambda *_: None)
     monkeypatch.setattr(Locks, "acquire", lambda *_: None)
     request, mode = typed(case["request"], monkeypatch)
-    facts = _facts(case)
-    made = plan(request, facts, Records(tuple(_records(case, monkeypatch))))
+    facts = facts_in(case)
+    made = plan(request, facts, Records(tuple(records_in(case, monkeypatch))))
     carry_out(made, facts, lambda: facts, Locks("/nowhere", "test"), mode)
     return made
 
 
-def _facts(case: Case) -> Facts:
+def facts_in(case: Case) -> Facts:
+    """Return the host of a case."""
     before = laid_over(BASE, _read(case["on"])) if "on" in case else BASE
     return facts_of(laid_over(before, case.get("facts", {})))
 
@@ -76,7 +77,7 @@ def typed(line: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Request, Mode]:
     return caught[0]
 
 
-def _records(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[Record]:
+def records_in(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[Record]:
     """Remember earlier attachments, as they were made on the host of `was`."""
     facts = facts_of(laid_over(BASE, case.get("was", {})))
     for line in case.get("records", ()):

@@ -73,7 +73,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "who is in the sandbox is not looked at", "apply.py",
-        "for sandbox in sandboxes:\n        if sandbox.pid", "for sandbox in ():\n        if sandbox.pid",
+        "for sandbox in plan.sandboxes:\n        if sandbox.pid",
+        "for sandbox in ():\n        if sandbox.pid",
         (IDENTITY,),
     ),
     Mutant(

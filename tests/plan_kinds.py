@@ -144,7 +144,8 @@ KINDS: Final = (
     Kind(
         "an address that was another MAC's",
         "--ip 172.17.0.10/16",
-        host=("ip neigh add 172.17.0.10 lladdr 02:42:00:00:00:99 dev docker0 nud stale",),
+        # The port keeps the bridge's carrier: the kernel forgets its neighbours when that goes.
+        host=(*FOREIGN_PORT, "ip neigh add 172.17.0.10 lladdr 02:42:00:00:00:99 dev docker0 nud stale"),
     ),
     Kind("both families", "--ip 172.17.0.10/16 --ip fd00::10/64 --ip 172.17.0.11/16"),
     Kind("further routes", "--ip 172.17.0.10/16 --route 10.1.0.0/16 --route 10.2.0.0/16,172.17.0.9"),
@@ -204,6 +205,13 @@ KINDS: Final = (
     Kind("mounted by somebody else", "--ip 172.17.0.10/16", host=("ip netns attach {pid} {pid}",)),
     Kind("another name by somebody else", "--ip 172.17.0.10/16", host=("ip netns attach red {pid}",)),
     Kind("no folder of names", "--ip 172.17.0.10/16", host=("rmdir /run/netns",)),
+    Kind(
+        "as many kinds of steps as one plan can have",
+        "--ip 172.17.0.10/16 --ip fd00::10/64 --route 10.1.0.0/16 --mac 02:42:ac:11:00:0a "
+        "--default-route replace",
+        bridges=(Bridge(mac=None),), host=(*FOREIGN_PORT, "rmdir /run/netns"),
+        sandbox=(*NO_IPV6, *OTHER_UPLINK), alters="default",
+    ),
     Kind("a namespace by its name", "--ip 172.17.0.10/16", target="name"),
     Kind("a namespace by its path", "--ip 172.17.0.10/16", target="path"),
 )  # fmt: skip

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS: Final = 20
 
 _IP: Final = """\
+ip -j -d -batch - <<END
 link show
 address show
 route show table all
@@ -27,19 +28,26 @@ rule show
 neighbour show nud permanent
 neighbour show nud noarp
 neighbour show proxy
+END
 """
-_BRIDGE: Final = "fdb show\nvlan show\n"
+_BRIDGE: Final = """\
+bridge -j -batch - <<END
+fdb show
+vlan show
+END
+"""
 # grep names the file before each value; a pattern that matches nothing is an error it keeps to itself.
 _SYSCTLS: Final = """\
-cd /proc/sys/net && exec grep -s '' ipv4/ip_forward \
+cd /proc/sys/net && grep -s '' ipv4/ip_forward \
 ipv4/conf/*/forwarding ipv4/conf/*/rp_filter ipv4/conf/*/route_localnet ipv4/conf/*/proxy_arp \
 ipv6/conf/*/disable_ipv6 ipv6/conf/*/forwarding ipv6/conf/*/accept_ra
 """
 _NAMES: Final = """\
 cd /run/netns 2>/dev/null || exit 0
-find . -mindepth 1 -maxdepth 1 -type l -printf '%P -> %l\\n'
-find . -mindepth 1 -maxdepth 1 ! -type l -printf '%P %F %y %i\\n'
+find . -mindepth 1 -maxdepth 1 -type l -printf '%P -> %l\\n' -o -printf '%P %F %y %i\\n'
 """
+# Put between the answers: no name on a host has a line like it.
+_SEPARATOR: Final = "\n\036 the next answer \036\n"
 
 # Numbered anew when an object is made again, set by the kernel from what is plugged in, or counting.
 _DROPPED_KEYS: Final = frozenset({
@@ -55,9 +63,8 @@ _COUNTERS: Final = re.compile(r"\[\d+:\d+\]")
 
 @dataclass(frozen=True)
 class _Reader:
-    argv: tuple[str, ...]
+    script: str
     parse: Callable[[str], dict[str, str]]
-    stdin: str = ""
 
 
 def snapshot(netns_paths: Iterable[str] = (), *, enter: Sequence[str] = ()) -> dict[str, str]:
@@ -68,14 +75,17 @@ def snapshot(netns_paths: Iterable[str] = (), *, enter: Sequence[str] = ()) -> d
     places = {"host": tuple(enter)}
     places |= {path: (*enter, "nsenter", f"--net={path}") for path in netns_paths}
     running = [
-        (place, reader, _start((*prefix, *reader.argv)))
+        (place, readers, _start(prefix, readers))
         for place, prefix in places.items()
-        for reader in _readers(names=place == "host")
+        for readers in [_readers(names=place == "host")]
     ]
     parts: dict[str, str] = {}
-    for place, reader, process in running:
-        output = "" if process is None else process.communicate(reader.stdin, TIMEOUT_SECONDS)[0]
-        parts |= {f"{place}: {part}": text for part, text in reader.parse(output).items()}
+    for place, readers, process in running:
+        answers = process.communicate(timeout=TIMEOUT_SECONDS)[0].split(_SEPARATOR)
+        assert len(answers) == len(readers) or place != "host", "the host gave no answer"
+        answers += [""] * (len(readers) - len(answers))  # a sandbox that is gone gives none
+        for reader, answer in zip(readers, answers, strict=True):
+            parts |= {f"{place}: {part}": text for part, text in reader.parse(answer).items()}
     return dict(sorted(parts.items()))
 
 
@@ -91,29 +101,28 @@ def _lines(parts: Mapping[str, str]) -> list[str]:
 
 def _readers(*, names: bool) -> list[_Reader]:
     readers = [
-        _Reader(("iptables-save",), _rules_of("iptables")),
-        _Reader(("ip6tables-save",), _rules_of("ip6tables")),
-        _Reader(("ip", "-j", "-d", "-batch", "-"), _ip, _IP),
-        _Reader(("ip", "-6", "-j", "rule", "show"), _objects_of("rule6")),
-        _Reader(("bridge", "-j", "-batch", "-"), _bridge, _BRIDGE),
-        _Reader(("sh", "-c", _SYSCTLS), _text_of("sysctl")),
+        _Reader("iptables-save", _rules_of("iptables")),
+        _Reader("ip6tables-save", _rules_of("ip6tables")),
+        _Reader(_IP, _ip),
+        _Reader("ip -6 -j rule show", _objects_of("rule6")),
+        _Reader(_BRIDGE, _bridge),
+        _Reader(_SYSCTLS, _text_of("sysctl")),
     ]
-    return [*readers, _Reader(("sh", "-c", _NAMES), _text_of("netns"))] if names else readers
+    return [*readers, _Reader(_NAMES, _text_of("netns"))] if names else readers
 
 
-def _start(argv: tuple[str, ...]) -> subprocess.Popen[str] | None:
-    try:
-        return subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            encoding="utf-8",
-            errors="backslashreplace",
-            env=environment(),
-        )
-    except FileNotFoundError:  # not installed: nothing of its kind can be there
-        return None
+def _start(prefix: Sequence[str], readers: Iterable[_Reader]) -> subprocess.Popen[str]:
+    """Start one shell that runs all of a place's readers; a tool that is not installed says nothing."""
+    script = f"printf '{_SEPARATOR}'\n".join(f"{reader.script}\n" for reader in readers)
+    return subprocess.Popen(
+        (*prefix, "sh", "-c", script),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="backslashreplace",
+        env=environment(),
+    )
 
 
 def search_path() -> str:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from battery import Cases
     from real import Docker
 
 from nettool.renderers import bash
@@ -42,10 +44,14 @@ QUICK: Final = (
 """The kinds of plan that every run of the tests takes; NETTOOL_TEST_ALL takes all, in both dialects."""
 ALL: Final = "NETTOOL_TEST_ALL" in os.environ
 CASES: Final = [
-    pytest.param(kind, dialect, id=f"{kind.name}-{dialect}")
+    pytest.param(kind, dialect, number, id=f"{kind.name}-{dialect}")
     for number, kind in enumerate(kind for kind in KINDS if ALL or kind.name in QUICK)
     for dialect in (DIALECTS if ALL else (DIALECTS[number % 2],))
 ]
+# Optional checks: all but the taste for braces (SC2250), and for a command a line (SC2312).
+SHELLCHECK: Final = ("shellcheck", "-o", "all", "-e", "SC2250,SC2312")
+# The script is the parent of the shell that it starts the command in.
+KILL: Final = "kill -9 $(ps -o ppid= $nettool)"
 PLAIN: Final = Kind("plain", "--ip 172.17.0.10/16 --ip fd00::10/64 --route 10.1.0.0/16")
 REPLACED: Final = Kind(
     "replaced", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK, alters="default"
@@ -59,6 +65,8 @@ class Script:
         self.scene, self.path, self.shims = scene, path, shims
         done = scene.host.nettool(*argv, "--export", str(path))
         assert done.returncode == 0, done.stderr
+        if ALL and shutil.which("shellcheck"):
+            _check_shell(path)
 
     def run(self, *action: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         env = self.shims.env if self.shims else None
@@ -68,12 +76,36 @@ class Script:
         assert done.returncode == status, f"{action}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
+    def killed_at(self, command: tuple[str, ...], then: str) -> None:
+        """Run it with something happening to it at one of its commands; from then on all is well."""
+        assert self.shims is not None
+        self.shims.set(Rule(command, then))
+        self.run(status=-signal.SIGKILL)
+        self.shims.set()
+
     def edit(self, **values: str) -> None:
         text = self.path.read_text()
         for name, value in values.items():
             text, count = re.subn(rf"(?m)^{name}=.*$", lambda _, n=name, v=value: f"{n}={v}", text)
             assert count == 1, name
         self.path.write_text(text)
+
+
+@cache
+def _seen() -> set[str]:
+    """Return what the scripts that have been checked are made of."""
+    return set()
+
+
+def _check_shell(path: Path) -> None:
+    """Check a script, if it is made of other pieces than those before: a check takes two seconds."""
+    pieces = " ".join(re.findall(r"^\w+\(\)|\blook_\w+", path.read_text(), re.MULTILINE))
+    if pieces not in _seen():
+        # A name that looks like code is quoted, which is remarked upon (SC2016, SC1003).
+        argv = (*SHELLCHECK, "-e", "SC2016,SC1003", str(path))
+        found = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert found.stdout == ""
+        _seen().add(pieces)
 
 
 def changes(shims: Shims) -> list[tuple[str, ...]]:
@@ -98,17 +130,22 @@ def _without_chance(parts: dict[str, str]) -> dict[str, list[str]]:
     return {part: sorted(lines.splitlines()) for part, lines in json.loads(text).items()}
 
 
-@pytest.mark.parametrize(("kind", "dialect"), CASES)
-def test_script_does_what_apply_does(kind: Kind, dialect: str, tmp_path: Path) -> None:
+@pytest.mark.battery("B14")
+@pytest.mark.parametrize(("kind", "dialect", "number"), CASES)
+def test_script_does_what_apply_does(
+    kind: Kind, dialect: str, number: int, tmp_path: Path, cases: Cases
+) -> None:
     with Host() as host:
         scene = furnish(host, kind, dialect)
         before, shims = scene.snapshot(), Shims(tmp_path / "shims")
         script = Script(scene, tmp_path / "attach.sh", *scene.attach(dialect), shims=shims)
-        _check_runs(script, commands_in(host.nettool(*scene.attach(dialect), "--dry-run").stdout))
+        planned = commands_in(host.nettool(*scene.attach(dialect), "--dry-run").stdout)
+        _check_runs(script, planned)
         made = scene.snapshot()
         assert "undone: attach " in script.run("undo").stdout
         _check_before(before, scene)
         assert "nothing to undo" in script.run("undo").stdout
+        _check_killed(script, planned, number, before, made)
         assert host.nettool(*scene.attach(dialect)).returncode == 0
         assert _without_chance(made) == _without_chance(scene.snapshot())
         assert host.nettool(*scene.detach(dialect)).returncode == 0
@@ -119,6 +156,43 @@ def test_script_does_what_apply_does(kind: Kind, dialect: str, tmp_path: Path) -
             # Without the mark in its name, detach does not know the endpoint for one of nettool's.
             script.run("undo")
         _check_before(before, scene)
+        cases.add(len(("run", "run again", "undone", "killed and undone", "killed and run", "detached")))
+
+
+def _check_killed(
+    script: Script, planned: list[tuple[str, ...]], number: int, before: dict[str, str], made: dict[str, str]
+) -> None:
+    """Kill a script right before a step and undo it; kill it right after one, and run it to its end."""
+    script.killed_at(planned[number % len(planned)], f"{KILL}; exit 1")
+    script.run("undo")
+    _check_before(before, script.scene)
+    script.killed_at(planned[-1 - number % len(planned)], f'"$real" "$@"; {KILL}; exit 0')
+    script.run()
+    assert _without_chance(made) == _without_chance(script.scene.snapshot())
+    script.run("undo")
+    _check_before(before, script.scene)
+
+
+@pytest.mark.battery("B14")
+@pytest.mark.parametrize(("kind", "dialect", "number"), CASES if ALL else CASES[::3])
+def test_detach_script_that_is_killed(
+    kind: Kind, dialect: str, number: int, tmp_path: Path, cases: Cases
+) -> None:
+    with Host() as host:
+        scene = furnish(host, kind, dialect)
+        before = scene.snapshot()
+        host.nettool(*scene.attach(dialect)).check_returncode()
+        attached, shims = scene.snapshot(), Shims(tmp_path / "shims")
+        script = Script(scene, tmp_path / "detach.sh", *scene.detach(dialect), shims=shims)
+        planned = commands_in(host.nettool(*scene.detach(dialect), "--dry-run").stdout)
+        script.killed_at(planned[number % len(planned)], f'"$real" "$@"; {KILL}; exit 0')
+        script.run("undo")
+        assert difference(attached, scene.snapshot()) == ""
+        script.killed_at(planned[-1 - number % len(planned)], f"{KILL}; exit 1")
+        script.run()
+        _check_before(before, scene)
+        assert "nothing to do" in script.run().stdout
+        cases.add(len(("killed and undone", "killed and run", "run again")))
 
 
 def _check_before(before: dict[str, str], scene: Scene) -> None:
@@ -380,6 +454,26 @@ def test_undo_clears_away_what_a_dead_sandbox_left(host: Host, tmp_path: Path, d
     _wait_until(lambda: host.run("ls", f"/sys/class/net/{_value(script, 'HOST_IF')}").returncode != 0)
 
 
+@pytest.mark.battery("B14")
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_notes_of_a_dead_sandbox_with_the_same_number_are_cleared_away(
+    host: Host, tmp_path: Path, dialect: str
+) -> None:
+    """The kernel gives the number of a namespace again, and the names in the notes come from it."""
+    scene = furnish(host, PLAIN)
+    script = Script(scene, tmp_path / "attach.sh", *scene.attach(dialect))
+    before, dead, end = scene.snapshot(), 4194303, _value(script, "HOST_IF")
+    folder = host.path(NOTES)
+    folder.mkdir(mode=0o700, parents=True)
+    inode = os.stat(scene.netns).st_ino
+    lines = (f"sandbox net:[{inode}] {dead} {dead}", f"netns {dead}", f"veth {end}", f"up {dead} eth0")
+    (folder / f"{end}.made").write_text("".join(f"{line}\n" for line in lines))
+    host.path(f"/run/netns/{dead}").symlink_to(f"/proc/{dead}/ns/net")
+    script.run()
+    script.run("undo")
+    _check_before(before, scene)
+
+
 # --- a container, by its name
 
 
@@ -566,9 +660,7 @@ def of_runtime(runtime: str) -> str:
 )
 def test_shellcheck_finds_nothing(name: str) -> None:
     script = bash.render(*PLANS[name]) if name in PLANS else of_runtime(name)
-    # Optional checks: all but the taste for braces (SC2250), and for a command a line (SC2312).
-    argv = ["shellcheck", "-o", "all", "-e", "SC2250,SC2312", "-"]
-    done = subprocess.run(argv, input=script, capture_output=True, text=True, check=False)
+    done = subprocess.run((*SHELLCHECK, "-"), input=script, capture_output=True, text=True, check=False)
     assert done.stdout == ""
 
 

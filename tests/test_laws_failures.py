@@ -1,50 +1,29 @@
-"""All or nothing: whatever goes wrong, at whatever step, the host is as it was before.
-
-Every command of a plan is made to fail in turn: before it did anything, and after it did it all.
-"""
+"""All or nothing, where something special goes wrong; test_battery_faults.py has what can at any step."""
 
 from __future__ import annotations
 
-import shlex
-import signal
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from plan_kinds import (
     DIALECTS,
-    FOREIGN_PORT,
-    FULL,
-    NO_IPV6,
     OTHER_UPLINK,
     SECOND_BRIDGE,
     Bridge,
     Kind,
     Scene,
     furnish,
-    some,
     with_dialects,
 )
 from shims import Rule, Shims, commands_in
 from snapshot import difference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from hosts import Host
 
-# As many kinds of steps as one plan can have.
-RICH: Final = Kind(
-    "rich",
-    "--ip 172.17.0.10/16 --ip fd00::10/64 --route 10.1.0.0/16 --mac 02:42:ac:11:00:0a "
-    "--default-route replace",
-    bridges=(Bridge(mac=None),),
-    host=(*FOREIGN_PORT, "rmdir /run/netns"),
-    sandbox=(*NO_IPV6, *OTHER_UPLINK),
-)
 PLAIN: Final = Kind("plain", "--ip 172.17.0.10/16", host=("rmdir /run/netns",))
-FAILURES: Final = {"before it ran": "exit 3", "after it ran": '"$real" "$@"; exit 3'}
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 dialects = pytest.mark.parametrize("dialect", DIALECTS)
 
@@ -60,45 +39,6 @@ def _plan(scene: Scene, argv: tuple[str, ...]) -> list[tuple[str, ...]]:
     return commands_in(printed.stdout)
 
 
-def _with_each(
-    scene: Scene, shims: Shims, argv: tuple[str, ...], then: str, *, every: bool = True
-) -> Iterable[tuple[tuple[str, ...], int, str]]:
-    """Run `argv` once for each step of its plan, with something going wrong there."""
-    before = scene.snapshot()
-    steps = _plan(scene, argv)
-    assert steps
-    for words in steps if every else some(steps):
-        shims.set(Rule(words, then))
-        done = scene.host.nettool(*argv, env=shims.env)
-        assert difference(before, scene.snapshot()) == "", f"at {shlex.join(words)}: {done.stderr}"
-        assert words in shims.calls
-        yield words, done.returncode, done.stderr
-
-
-@pytest.mark.parametrize(("failure", "dialect"), with_dialects(FAILURES))
-def test_attach_that_fails_at_any_step_leaves_the_host_as_before(
-    host: Host, shims: Shims, failure: str, dialect: str
-) -> None:
-    scene = furnish(host, RICH)
-    for words, status, said in _with_each(scene, shims, scene.attach(dialect), FAILURES[failure]):
-        assert status == 1, said
-        assert said.startswith("error: cannot attach")
-        assert f"`{' '.join(words)}` ended with status" in said
-        assert "host:  as before: what ran was taken back" in said
-        assert "Traceback" not in said
-
-
-@pytest.mark.parametrize(("failure", "dialect"), with_dialects(FAILURES))
-def test_detach_that_fails_at_any_step_leaves_the_host_as_before(
-    host: Host, shims: Shims, failure: str, dialect: str
-) -> None:
-    scene = furnish(host, RICH)
-    host.nettool(*scene.attach(dialect)).check_returncode()
-    for words, status, said in _with_each(scene, shims, scene.detach(dialect), FAILURES[failure]):
-        assert status == 1, said
-        assert f"`{' '.join(words)}` ended with status" in said
-
-
 @dialects
 def test_what_could_not_be_detached_can_be_detached_later(host: Host, shims: Shims, dialect: str) -> None:
     scene = furnish(host, PLAIN)
@@ -110,29 +50,6 @@ def test_what_could_not_be_detached_can_be_detached_later(host: Host, shims: Shi
     host.nettool(*scene.detach(dialect)).check_returncode()
 
     assert difference(before, scene.snapshot()) == ""
-
-
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
-def test_a_signal_at_any_step_of_attach_leaves_the_host_as_before(
-    host: Host, shims: Shims, number: signal.Signals
-) -> None:
-    scene = furnish(host, PLAIN)
-    dialect = DIALECTS[number % 2]
-    kill, every = f"kill -{number} $nettool", number == signal.SIGTERM
-    for _, status, said in _with_each(scene, shims, scene.attach(dialect), kill, every=every):
-        assert status == 128 + number
-        assert number.name in said
-
-
-@dialects
-def test_a_signal_at_any_step_of_detach_leaves_the_host_as_before(
-    host: Host, shims: Shims, dialect: str
-) -> None:
-    scene = furnish(host, PLAIN)
-    host.nettool(*scene.attach(dialect)).check_returncode()
-    for _, status, said in _with_each(scene, shims, scene.detach(dialect), "kill -TERM $nettool"):
-        assert status == 128 + signal.SIGTERM
-        assert "SIGTERM" in said
 
 
 def test_a_second_signal_does_not_cut_the_rollback_short(host: Host, shims: Shims) -> None:
@@ -147,23 +64,6 @@ def test_a_second_signal_does_not_cut_the_rollback_short(host: Host, shims: Shim
 
     assert done.returncode == 130
     assert difference(before, scene.snapshot()) == ""
-
-
-@dialects
-def test_a_process_that_ends_at_any_step_leaves_the_host_as_before(
-    host: Host, shims: Shims, dialect: str
-) -> None:
-    with_container = furnish(host, PLAIN)
-    before = host.snapshot()
-    steps = len(_plan(with_container, with_container.attach(dialect)))
-    host.kill(with_container.pid)
-    for number in range(1, steps, 1 if FULL else 2):
-        pid = host.container()
-        scene = Scene(host, PLAIN, pid, ("--pid", str(pid)), f"/proc/{pid}/ns/net")
-        shims.set(Rule(_plan(scene, scene.attach(dialect))[number], f"kill -KILL {pid}; sleep 0.02"))
-        done = host.nettool(*scene.attach(dialect), env=shims.env)
-        assert done.returncode == 1, done.stderr
-        assert difference(before, host.snapshot()) == "", done.stderr
 
 
 @dialects

@@ -9,9 +9,8 @@ import time
 import zlib
 from typing import TYPE_CHECKING
 
-import pytest
-from plan_kinds import DIALECTS, KINDS, furnish
-from shims import Rule, Shims, commands_in
+from plan_kinds import KINDS, furnish
+from shims import KILL, Rule, Shims, commands_in
 from snapshot import difference
 
 if TYPE_CHECKING:
@@ -20,49 +19,6 @@ if TYPE_CHECKING:
     from hosts import Host
 
 PLAIN = next(kind for kind in KINDS if kind.name == "both families")
-# Kill nettool from the shell that stands for its command: it is the parent, or that of a batch's shell.
-KILL = """pid=$PPID
-until tr '\\0' ' ' <"/proc/$pid/cmdline" | grep -q -- '-m nettool'; do
-    pid=$(cut -d ' ' -f 4 "/proc/$pid/stat")
-done
-kill -9 "$pid"
-"""
-
-
-@pytest.mark.parametrize("when", ["before", "after", "during"])
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_run_killed_at_any_step_is_taken_back(host: Host, tmp_path: Path, dialect: str, when: str) -> None:
-    scene = furnish(host, PLAIN)
-    shims = Shims(tmp_path / "shims")
-    before = scene.snapshot()
-    steps = commands_in(host.nettool(*scene.attach(dialect, "--dry-run")).stdout)
-    then = {
-        "before": f"{KILL}exit 1",
-        "after": f'"$real" "$@"\n{KILL}exit 0',
-        # The command outlives nettool, and its lock with it.
-        "during": f'{KILL}sleep 0.2; exec "$real" "$@"',
-    }[when]
-    for words in steps:
-        shims.set(Rule(words, then))
-        host.nettool(*scene.attach(dialect), env=shims.env)
-        done = host.nettool("recover")
-        assert done.returncode == 0, done.stderr
-        assert difference(before, scene.snapshot()) == "", words
-        assert host.nettool("recover").stdout == "nothing to recover\n"
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_detachment_killed_at_any_step_is_taken_back(host: Host, tmp_path: Path, dialect: str) -> None:
-    scene = furnish(host, PLAIN)
-    shims = Shims(tmp_path / "shims")
-    host.nettool(*scene.attach(dialect)).check_returncode()
-    before = scene.snapshot()
-    for words in commands_in(host.nettool(*scene.detach(dialect, "--dry-run")).stdout):
-        shims.set(Rule(words, f'"$real" "$@"\n{KILL}exit 0'))
-        host.nettool(*scene.detach(dialect), env=shims.env)
-        assert host.nettool("recover").returncode == 0
-        assert difference(before, scene.snapshot()) == "", words
-    assert host.nettool(*scene.detach(dialect)).returncode == 0
 
 
 def test_the_next_change_takes_back_what_was_left(host: Host, tmp_path: Path) -> None:
@@ -77,21 +33,6 @@ def test_the_next_change_takes_back_what_was_left(host: Host, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert "was cut off and has been taken back" in done.stderr
     host.nettool(*scene.detach("classic")).check_returncode()
-    assert difference(before, scene.snapshot()) == ""
-
-
-def test_a_torn_journal_is_read_up_to_the_tear(host: Host, tmp_path: Path) -> None:
-    scene = furnish(host, PLAIN)
-    before = scene.snapshot()
-    shims = Shims(tmp_path / "shims")
-    steps = commands_in(host.nettool(*scene.attach("classic", "--dry-run")).stdout)
-    shims.set(Rule(steps[4], f"{KILL}exit 1"))
-    host.nettool(*scene.attach("classic"), env=shims.env)
-    (run,) = os.listdir(host.path("/run/nettool/tx"))
-    journal = host.path(f"/run/nettool/tx/{run}/journal")
-    text = journal.read_bytes().rstrip(b"\0")
-    journal.write_bytes(text + b'0badc0de {"kind": "done", "st')
-    assert host.nettool("recover").returncode == 0
     assert difference(before, scene.snapshot()) == ""
 
 

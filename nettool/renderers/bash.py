@@ -115,7 +115,7 @@ class _Script:
             "restore_numbers": _join(str(step.number) for step in self._restores),
             "touching": _table((step.number, "1") for step in steps if step.step.touches),
             "replaced": any(_replaces(step.step) for step in steps),
-            "looks": _needed_looks(steps, modern=not self._classic and not self._planned.inverse),
+            "looks": _needed_looks(steps, attaching=not self._planned.inverse, modern=not self._classic),
         }
 
     def attaching(self) -> dict[str, Any]:
@@ -343,11 +343,15 @@ def _replaces(step: Step) -> bool:
     return isinstance(fact, model.Route) and fact.instead_of is not None
 
 
-def _needed_looks(steps: tuple[ScriptStep, ...], *, modern: bool) -> frozenset[str]:
+def _needed_looks(steps: tuple[ScriptStep, ...], *, attaching: bool, modern: bool) -> frozenset[str]:
     """Return the functions that the script needs of those that look things up."""
     looks = {step.look.split(" ", 1)[0] for step in steps}
-    if modern or looks & {"look_inside", "look_interface"}:
+    if (attaching and modern) or looks & {"look_inside", "look_interface"}:
         looks.add("ends_meet")
     if looks & {"look_up", "look_address", "look_route", "look_sysctl"}:
         looks.add("place")
+    if attaching or looks & {"look_inside", "ends_meet"}:
+        looks |= {"sandbox_number", "number"}
+    if "look_bridge_mac" in looks:
+        looks.add("number")
     return frozenset(looks)

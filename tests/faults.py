@@ -1,0 +1,245 @@
+"""The table that the battery of faults is driven by: every kind of plan, as attach and as detach.
+
+A test is given a `Planned`, and the `Stage` that is set for it: a furnished host. It makes things go
+wrong there, step by step, and looks each time whether everything is as it was before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hosts import Host
+from plan_kinds import DIALECTS, FULL, KINDS, Kind, furnish
+from shims import TOOLS, Rule, Shims
+from snapshot import difference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from subprocess import CompletedProcess
+
+    from _pytest.mark import ParameterSet
+    from warm import Warm
+
+VERBS: Final = ("attach", "detach")
+KILL: Final = "kill -9 $nettool\n"
+_STRIDE: Final = 1 if FULL else 3
+_PER_STEP: Final = 2 if FULL else 1
+# What comes out differently each time that a host is furnished.
+_CHANCE: Final = {
+    r"8000\.(?!2:42:)[0-9a-f:]+": "BRIDGE-ID",
+    r"\b(?!02:42)[0-9a-f][26ae](:[0-9a-f]{2}){5}": "MAC",
+    r"fe80::(?!42:)[0-9a-f:]{6,}": "LINK-LOCAL",
+    r"\bnt[0-9a-f]{10}": "HOST-END",
+    r"\bnt-[0-9a-f]{10}": "NAME",
+    r"nsfs f \d+": "nsfs",
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One plan of the table; `number` says with which fault its steps begin."""
+
+    kind: Kind
+    verb: str
+    dialect: str
+    number: int = 0
+
+    def places(self, count: int) -> range:
+        """Return which of so many steps are tried: all of them, or every third one."""
+        return range(self.number % min(_STRIDE, count), count, _STRIDE)
+
+    def pairs(self, count: int, faults: Iterable[str], each: int = _PER_STEP) -> Iterator[tuple[int, str]]:
+        """Yield a step's place and a fault for it, so that all faults come in turn."""
+        known = tuple(faults)
+        turn = itertools.islice(itertools.cycle(known), self.number % len(known), None)
+        for place in self.places(count):
+            yield from ((place, next(turn)) for _ in range(each))
+
+    def unattached(self) -> Planned:
+        """Return the plan for a host that looks as this one's does when there is no endpoint."""
+        return dataclasses.replace(self, verb="attach")
+
+
+def table() -> list[ParameterSet]:
+    """Return every plan as a test parameter; unless all is tested, every third kind in one dialect."""
+    return [
+        pytest.param(
+            Planned(kind, verb, dialect, number + shift),
+            id=f"{kind.name}-{verb}-{dialect}",
+            marks=pytest.mark.xdist_group(kind.name),
+        )
+        for number, kind in list(enumerate(KINDS))[::_STRIDE]
+        for shift, verb in enumerate(VERBS)
+        for dialect in (DIALECTS if FULL else (DIALECTS[number % 2],))
+    ]
+
+
+@dataclass(frozen=True)
+class Always(Rule):
+    """A rule for every call of a tool."""
+
+    def text(self) -> str:
+        return self.then
+
+
+def always(then: str) -> list[Rule]:
+    """Return rules for every call of any tool."""
+    return [Always((tool,), then) for tool in TOOLS]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the endpoint of a plan consists of."""
+
+    bridge: str
+    host_end: str
+    peer: str
+    inner_end: str
+    netns: str
+
+    @classmethod
+    def of(cls, plan: Mapping[str, Any]) -> Names:
+        """Read them from an attachment's dry run."""
+        cable = next(step for step in plan["steps"] if step["command"][:3] == ["ip", "link", "add"])
+        return cls(
+            bridge=plan["request"]["bridge"],
+            host_end=cable["undo"][-1],
+            peer=cable["command"][cable["command"].index("peer") + 2],
+            inner_end=plan["title"].rpartition(" as ")[2],
+            netns=plan["sandboxes"][0]["netns"]["name"],
+        )
+
+
+class Stage:
+    """A host that a plan is about to be carried out on, and how it looks before."""
+
+    def __init__(self, host: Host, planned: Planned, folder: Path, warm: Warm) -> None:
+        self.host = host
+        self.shims = Shims(folder)
+        self._warm = warm
+        self.scene = furnish(host, planned.kind, planned.dialect)
+        self.argv = self.scene.attach(planned.dialect)
+        plan = self._plan()
+        self.names = Names.of(plan)
+        if planned.verb == "detach":
+            self.nettool(*self.argv).check_returncode()
+            self.argv = self.scene.detach(planned.dialect)
+            plan = self._plan()
+        self.steps = _to_do(plan)
+        # What these do is never undone: they are not in the plan a second time.
+        self.staying = [tuple(step["command"]) for step in plan["steps"] if step["stays"]]
+        self.before = self.look()
+        self._processes = set(host.processes())
+
+    def _plan(self) -> dict[str, Any]:
+        dry_run = self.nettool(*self.argv, "--dry-run", "-o", "json")
+        assert dry_run.returncode == 0, dry_run.stderr
+        plan: dict[str, Any] = json.loads(dry_run.stdout)
+        return plan
+
+    def nettool(self, *argv: str, rules: Sequence[Rule] = ()) -> CompletedProcess[str]:
+        """Run nettool; with rules, something goes wrong."""
+        if rules:
+            self.shims.set(*rules)
+        return self._warm.run(self.host, *argv, env=self.shims.env if rules else None)
+
+    def run(self, *rules: Rule) -> CompletedProcess[str]:
+        """Carry out the plan with something going wrong: at least what the first rule is about."""
+        done = self.nettool(*self.argv, rules=rules)
+        assert rules[0].words in self.shims.calls, f"{rules[0].words} never ran: {done.stderr}"
+        return done
+
+    def look(self) -> dict[str, str]:
+        """Read the host and the sandbox, and what nettool keeps, journals of ended runs aside."""
+        return {**self.scene.snapshot(), "files": "\n".join(sorted(_files(self.host.path("/run"))))}
+
+    def changed(self) -> str:
+        """Return how the host differs from before; empty when it does not."""
+        return difference(self.before, self.look())
+
+    def stale(self) -> bool:
+        """Whether the plan has fewer steps by now, though the host is as before."""
+        return bool(self.staying) and _to_do(self._plan()) != self.steps
+
+    def strays(self) -> set[int]:
+        """Return the processes that are new on the host; one that is just ending is waited for."""
+        deadline = time.monotonic() + 1
+        while (found := self._new_processes()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return found
+
+    def _new_processes(self) -> set[int]:
+        # A command may have a mount namespace of its own, and is known by the PATH that it was given.
+        started = {
+            int(environ.parent.name)
+            for environ in Path("/proc").glob("[0-9]*/environ")
+            if str(self.shims.folder).encode() in _bytes(environ)
+        }
+        return (started | set(self.host.processes())) - self._processes
+
+    def comparable(self, seen: Mapping[str, str]) -> dict[str, str]:
+        """Return what was seen, as it can be held against what is seen on a host that is furnished alike."""
+        files = re.sub(r"\.json .*", ".json", seen["files"])
+        text = json.dumps({**seen, "files": files}).replace(str(self.scene.pid), "PID")
+        for pattern, word in _CHANCE.items():
+            text = re.sub(pattern, word, text)
+        parts: dict[str, str] = json.loads(text)
+        return {part: "\n".join(sorted(lines.splitlines())) for part, lines in parts.items()}
+
+
+class Stages:
+    """Sets the stage for each test of a plan: all use one host, as long as they leave it as it was."""
+
+    def __init__(self, planned: Planned, folder: Path, warm: Warm) -> None:
+        self._planned = planned
+        self._folder = folder
+        self._warm = warm
+        self._stage: Stage | None = None
+
+    def ready(self) -> Stage:
+        """Return a host that is as before, to begin a test with."""
+        if self._stage is not None and (self._stage.changed() or self._stage.strays()):
+            self.close()
+        return self.again()
+
+    def again(self) -> Stage:
+        """Return a host that the plan can be carried out on again: a test has left it as before."""
+        if self._stage is not None and self._stage.stale():
+            self.close()
+        if self._stage is None:
+            self._stage = Stage(Host(), self._planned, self._folder, self._warm)
+        return self._stage
+
+    def close(self) -> None:
+        """End the host that is in use; the next one is furnished anew."""
+        if self._stage is not None:
+            self._stage.host.close()
+        self._stage = None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _to_do(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [tuple(step["command"]) for step in plan["steps"] if step["status"] == "to do"]
+
+
+def _files(run: Path) -> Iterator[str]:
+    """Yield the paths of what is kept in a host's /run, records with their text."""
+    for path in run.rglob("*"):
+        name = str(path.relative_to(run))
+        if path.is_dir() or name.startswith(("netns/", "nettool/history/")) or path.suffix == ".lock":
+            continue
+        yield f"{name} {path.read_text(encoding='utf-8')}" if path.suffix == ".json" else name
