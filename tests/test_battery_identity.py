@@ -232,7 +232,7 @@ def test_a_foreign_namespace_that_is_called_like_the_pid(
         if number % 2:
             # It is not there yet when the host is read, but right before the name is given.
             host.check("ip", "netns", "del", str(scene.pid))
-            shims.set(Rule(first, " ".join(add)))
+            shims.set(Rule(first, f"outside {' '.join(add)}"))
         done = host.nettool(*scene.attach(dialect), env=shims.env)
         assert done.returncode == (1 if number % 2 else 4), done.stderr
         assert difference(before, _with_decoy(scene)) == ""
@@ -336,7 +336,7 @@ def test_a_name_that_moves_right_before_a_command_uses_it(
     before = host.snapshot(scene.pid, other)
     problems = []
     for step in _beginnings_of_processes(_plan(scene, dialect))[:: 1 if FULL else 3]:
-        shims.set(Rule(step, point.format(f"/proc/{other}/ns/net")))
+        shims.set(Rule(step, f"outside {point.format(f'/proc/{other}/ns/net')}"))
         done = host.nettool(*scene.attach(dialect), env=shims.env)
         host.check(*point.format(scene.netns).split())
         what = f"{' '.join(step)}: exit {done.returncode}: {done.stderr}"

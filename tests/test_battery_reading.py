@@ -52,7 +52,7 @@ LOOKING: Final = tuple(
         "gc --dry-run -o json", "apply {folder}/saved.json --dry-run", "attach --help", "show --help", "lab",
         "network ls", "network ls -o json", "--version", "--help",
     )
-    if words.startswith("-") or words.split()[0] in VERBS
+    if words.startswith(("-", *VERBS))
 )  # fmt: skip
 QUICK: Final = ("both families", "default route replaced", "a namespace by its name")
 

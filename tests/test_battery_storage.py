@@ -303,8 +303,8 @@ def test_a_disk_that_is_too_small(disk: Disk, cases: Cases) -> None:
 
 
 FILL: Final = "dd if=/dev/zero of=/run/nettool/filler bs=4k 2>/dev/null"
-SEALED: Final = "mount --bind /run/nettool /run/nettool; mount -o remount,bind,ro /run/nettool"
-COVERED: Final = "mount -t tmpfs -o ro,mode=700 none /run/nettool"
+SEALED: Final = "{0} mount --bind /run/nettool /run/nettool; {0} mount -o remount,bind,ro /run/nettool"
+COVERED: Final = "{0} mount -t tmpfs -o ro,mode=700 none /run/nettool"
 MIDWAY: Final = {
     "full": FILL,
     "full, and the step fails": f"{FILL}; exit 3",
@@ -351,7 +351,7 @@ def test_a_disk_that_gets_into_trouble_at_a_step(
     for dialect in DIALECTS if FULL else DIALECTS[len(trouble) % 2 :][:1]:
         steps = commands_in(host.nettool(*scene.attach(dialect, "--dry-run")).stdout)
         for number, words in enumerate(steps[len(trouble) % 4 :: 2 if FULL else 8]):
-            shims.set(Rule(words, MIDWAY[trouble]))
+            shims.set(Rule(words, MIDWAY[trouble].format("outside")))
             wrong = _run_midway(disk, scene, shims, dialect, trouble)
             problems += [f"{dialect} {number} {' '.join(words)}: {problem}" for problem in wrong]
             cases.add()
@@ -367,7 +367,7 @@ def test_a_disk_that_is_in_trouble_before(disk: Disk, cases: Cases, trouble: str
     host.check("mount", "-t", "tmpfs", "-o", "mode=700,size=512k", "tmpfs", "/run/nettool")
     host.nettool(*scene.attach("classic")).check_returncode()
     wired = scene.snapshot()
-    host.run("sh", "-c", {"full": FILL, "read-only": SEALED, "covered": COVERED}[trouble])
+    host.run("sh", "-c", MIDWAY[trouble].format("command"))
     for argv in (scene.detach("classic"), scene.attach("modern", "--bridge", "docker0"), ("recover",)):
         done = disk.run(argv)
         assert _judged(disk, done) == [], done.stderr

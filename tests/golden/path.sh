@@ -555,6 +555,7 @@ undo() {
 recall() { # which sandbox it was, from the notes: it may be gone by now
     local line path
     line=$(noted_sandbox) && read -r _ NS_ID NETNS _ <<<"$line" || return
+    NS_FD=''
     for path in "/var/run/netns/$NETNS" "$NETNS_PATH"; do
         [[ $(namespace_of "$path") != "$NS_ID" ]] || { hold "$path" && return; }
     done
@@ -581,10 +582,14 @@ other_endpoint() { # whether the sandbox has another endpoint of nettool's; OTHE
     return 1
 }
 
+is_of_this() { # LINE: whether the notes are this sandbox's
+    [[ $1 == "sandbox $NS_ID "* ]]
+}
+
 read_notes() { # what was there before this run; what another sandbox has left behind is cleared away
     local line
     line=$(noted_sandbox)
-    [[ -z $line || $line == "sandbox $NS_ID "* ]] || { (undo) >/dev/null || exit; }
+    [[ -z $line ]] || is_of_this "$line" || { (undo) >/dev/null || exit; }
     [[ ! -f $TRACE ]] || BEFORE=$(<"$TRACE")
 }
 

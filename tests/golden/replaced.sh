@@ -632,6 +632,7 @@ undo() {
 recall() { # which sandbox it was, from the notes: it may be gone by now
     local line path
     line=$(noted_sandbox) && read -r _ NS_ID NETNS PID <<<"$line" || return
+    NS_FD=''
     for path in "/var/run/netns/$NETNS" "/proc/$PID/ns/net"; do
         [[ $(namespace_of "$path") != "$NS_ID" ]] || { hold "$path" && return; }
     done
@@ -658,10 +659,18 @@ other_endpoint() { # whether the sandbox has another endpoint of nettool's; OTHE
     return 1
 }
 
+is_of_this() { # LINE: whether the notes are this sandbox's
+    local id name pid
+    read -r _ id name pid <<<"$1"
+    # The number of a namespace that is gone is given again.
+    [[ $id == "$NS_ID" ]] &&
+        [[ $(namespace_of "/var/run/netns/$name") == "$id" || $(namespace_of "/proc/$pid/ns/net") == "$id" ]]
+}
+
 read_notes() { # what was there before this run; what another sandbox has left behind is cleared away
     local line
     line=$(noted_sandbox)
-    [[ -z $line || $line == "sandbox $NS_ID "* ]] || { (undo) >/dev/null || exit; }
+    [[ -z $line ]] || is_of_this "$line" || { (undo) >/dev/null || exit; }
     [[ ! -f $TRACE ]] || BEFORE=$(<"$TRACE")
 }
 
