@@ -176,7 +176,9 @@ def test_no_script_runs_what_a_name_says(
     tools, folder = tmp_path / "tools", tmp_path / "empty"
     _tools_that_do_nothing(tools)
     folder.mkdir()
-    for planned, facts in _all_plans(dialect):
+    for number, (planned, facts) in enumerate(_all_plans(dialect)):
+        if not FULL and number % 2 != DIALECTS.index(dialect):
+            continue
         text = _written(form, planned, facts, capsys)
         script = "\n".join(_blocks(text)) if form == "runbook" else text
         shell = ("bash",) if form == "bash" else ("/bin/sh", "-x")
