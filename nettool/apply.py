@@ -94,6 +94,7 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
         journal.end(INCOMPLETE if left else TAKEN_BACK)
         raise _explain(transaction, str(failure), left, before=fingerprint(facts)) from failure
     finally:
+        transaction.view.close()
         restore()
     return journal.id
 

@@ -150,7 +150,8 @@ def runs(folder: str) -> tuple[str, ...]:
     """Return the ids of the runs in a folder (`OPEN` or `ENDED`), oldest first."""
     try:
         return tuple(sorted(os.listdir(f"{run_folder()}/{folder}")))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
+        # What root has done stays out of an ordinary user's sight.
         return ()
 
 

@@ -47,6 +47,13 @@ class View:
             self._cwd = os.open(".", os.O_PATH | os.O_CLOEXEC)
             _call("setns", self._private, _CLONE_NEWNS)
 
+    def close(self) -> None:
+        """Let go of the view, at the end of the run."""
+        for fd in (self._own, self._private):
+            if fd is not None:
+                os.close(fd)
+        self._own = self._private = None
+
     def __exit__(self, *_: object) -> None:
         if self._cwd is not None:
             self._return()

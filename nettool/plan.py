@@ -155,6 +155,12 @@ class NetworkChange(Value):
     after: NetworkRecord | None
     before: NetworkRecord | None
 
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        record = self.after or self.before
+        return record.network.name if record else ""
+
     def turned(self) -> NetworkChange:
         """Return the change that puts the record back."""
         return NetworkChange(self.before, self.after)

@@ -78,7 +78,9 @@ def take_back(run: Logged, locks: Locks) -> None:
     def read() -> Facts:
         return read_facts(as_found(run.sandboxes), with_ipv6=True, with_firewall=firewall)
 
-    left = roll_back(undo, read, journal, locks, View(NETNS_FOLDER, run.sandboxes))
+    view = View(NETNS_FOLDER, run.sandboxes)
+    left = roll_back(undo, read, journal, locks, view)
+    view.close()
     if run.recorded:
         left += put_back_records(run.changes, run.networks)
     journal.end(INCOMPLETE if left else how)

@@ -70,8 +70,7 @@ def _turned_round(run: Logged, records: Records) -> Iterator[Change]:
 def _networks_turned_round(run: Logged, records: Records) -> Iterator[NetworkChange]:
     """Yield the records to put back, where nothing has changed them since."""
     for change in run.networks:
-        name = next(r.network.name for r in (change.after, change.before) if r is not None)
-        if records.network(name) == change.after:
+        if records.network(change.name) == change.after:
             yield change.turned()
 
 

@@ -27,7 +27,10 @@ _SHIM: Final = """\
 real={real}
 [ "$NETTOOL_SHIM" ] || [ "$1" = --target ] && exec "$real" "$@"
 nettool=${{NETTOOL_CALLER:-$PPID}}
-outside() {{ nsenter --target "$nettool" --mount -- "$@"; }}
+outside() {{
+    while grep -q ' /run/netns tmpfs ' "/proc/$nettool/mounts"; do sleep 0.01; done
+    nsenter --target "$nettool" --mount -- "$@"
+}}
 case " $* " in
 *" -json "*) ;;
 *" -batch - ")

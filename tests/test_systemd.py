@@ -30,7 +30,6 @@ mount -o remount,bind,ro /
 mount -t proc proc /proc
 mount -o bind,ro /proc/sys /proc/sys
 mount -t tmpfs -o mode=755 tmpfs /run
-mount -t tmpfs tmpfs /tmp
 mount -t sysfs sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /run/units /run/netns

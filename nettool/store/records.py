@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nettool.store.rundir import write_changes
+from nettool.errors import NettoolError
+from nettool.model import Records
+from nettool.store.rundir import read_records, write_changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,12 +14,29 @@ if TYPE_CHECKING:
 
 
 def put_back_records(changes: Iterable[Change], networks: Iterable[NetworkChange]) -> list[str]:
-    """Make the records what they were before a run; return what went wrong, for whoever reads it."""
+    """Make the records what they were before a run; return what went wrong, for whoever reads it.
+
+    What is as it was is left alone: the disk may be one that takes nothing.
+    """
     try:
-        write_records((c.turned() for c in changes), (n.turned() for n in networks))
+        there = read_records()
+    except NettoolError:
+        there = Records()
+    back = [c.turned() for c in changes if there.endpoint(c.endpoint.host_end) != c.before]
+    try:
+        write_records(back, _networks_to_put_back(tuple(networks)))
     except OSError as error:
         return [f"the records could not be put back: {error}"]
     return []
+
+
+def _networks_to_put_back(changes: tuple[NetworkChange, ...]) -> tuple[NetworkChange, ...]:
+    if not changes:
+        return ()
+    from nettool.store.database import read_networks
+
+    there = Records(networks=read_networks())
+    return tuple(c.turned() for c in changes if there.network(c.name) != c.before)
 
 
 def write_records(changes: Iterable[Change], networks: Iterable[NetworkChange]) -> None:
