@@ -28,7 +28,9 @@ real={real}
 [ "$NETTOOL_SHIM" ] || [ "$1" = --target ] && exec "$real" "$@"
 nettool=${{NETTOOL_CALLER:-$PPID}}
 outside() {{
-    while grep -q ' /run/netns tmpfs ' "/proc/$nettool/mounts"; do sleep 0.01; done
+    for wait in 1 2 3 4 5 6 7 8 9; do
+        grep -q ' /run/netns tmpfs ' "/proc/$nettool/mounts" && sleep 0.02 || break
+    done
     nsenter --target "$nettool" --mount -- "$@"
 }}
 case " $* " in
