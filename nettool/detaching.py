@@ -40,8 +40,9 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
     chosen = _choose(request, there, sandbox, facts)
     staying = tuple(record for record in there if record not in chosen)
     dialect = choose_dialect(request.dialect, facts)
+    as_they_are = tuple(_as_it_is(record, there, chosen, facts) for record in chosen)
     steps = (
-        *(step for record in chosen for step in inverse_of_endpoint(record, dialect)),
+        *(step for record in as_they_are for step in inverse_of_endpoint(record, dialect)),
         *(() if staying else inverse_of_sandbox(chosen, facts)),
     )
     check_tools(steps, facts, findings)
@@ -52,11 +53,11 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
         dialect=dialect,
         steps=steps,
         sandboxes=(sandbox,) if sandbox.netns.inode is not None else (),
-        changes=(*(Change(None, r) for r in chosen), *_inherit(chosen, staying)),
+        changes=(*(Change(None, r) for r in chosen), *_inherit(chosen, staying, there)),
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),
         inverse=True,
-        restores=tuple(step for record in chosen for step in restore(record, facts)),
+        restores=tuple(step for record in as_they_are for step in restore(record, facts)),
     ).against(facts)
 
 
@@ -162,6 +163,49 @@ def _choose(request: Detach, there: tuple[Record, ...], sandbox: Sandbox, facts:
     return chosen
 
 
+def _as_it_is(record: Record, there: tuple[Record, ...], leaving: tuple[Record, ...], facts: Facts) -> Record:
+    """Return an endpoint's record as it has to be taken away now, whatever was renamed or removed.
+
+    Default routes cannot be put back by an interface that is gone, or goes, too.
+    """
+    inside = facts.namespace(record.endpoint.sandbox.netns)
+    renamed = _renamed(record, facts)
+    gone = {each.endpoint.ifname for each in leaving}
+    here: set[str | None] = {link.name for link in inside.links} if inside else set()
+    return _followed_up(renamed, there, here - gone)
+
+
+def _renamed(record: Record, facts: Facts) -> Record:
+    endpoint = record.endpoint
+    inside, host_end = facts.namespace(endpoint.sandbox.netns), facts.host.link(endpoint.host_end)
+    inner = facts.peer_in(host_end, inside) if inside and host_end else None
+    if inner is None or inner.name == endpoint.ifname:
+        return record
+    routes = tuple(replace(route, link=inner.name) for route in endpoint.routes)
+    renamed = replace(endpoint, ifname=inner.name, routes=routes)
+    steps = zip(lower(endpoint, record.dialect), lower(renamed, record.dialect), strict=True)
+    keys = {before.makes.key: after.makes.key for before, after in steps}
+    return replace(record, endpoint=renamed, made=tuple(keys.get(key, key) for key in record.made))
+
+
+def _followed_up(record: Record, there: tuple[Record, ...], here: set[str | None]) -> Record:
+    """Replace the default routes of interfaces that are not here by those that they had replaced."""
+    found = (_put_back(route, there, here) for route in record.endpoint.replaced)
+    replaced = tuple(route for route in found if route is not None)
+    return replace(record, endpoint=replace(record.endpoint, replaced=replaced))
+
+
+def _put_back(route: RouteFact, there: tuple[Record, ...], here: set[str | None]) -> RouteFact | None:
+    older: RouteFact | None = route
+    seen: set[str | None] = set()
+    while older is not None and older.link not in here and older.link not in seen:
+        seen.add(older.link)
+        owner = next((each.endpoint for each in there if each.endpoint.ifname == older.link), None)
+        of_owner = (each for each in owner.replaced if each.family == route.family) if owner else iter(())
+        older = next(of_owner, None)
+    return older if older is not None and older.link in here else None
+
+
 def inverse_of_endpoint(record: Record, dialect: str) -> tuple[Step, ...]:
     """Return the steps that take an endpoint away, as far as nettool made it."""
     steps = lower(record.endpoint, dialect)
@@ -194,11 +238,23 @@ def restore(record: Record, facts: Facts) -> tuple[Step, ...]:
     return tuple(s for s in steps if s.makes.state(facts) == PRESENT)
 
 
-def _inherit(chosen: tuple[Record, ...], staying: tuple[Record, ...]) -> tuple[Change, ...]:
-    """Hand what belongs to the sandbox to an endpoint that stays, which takes it back at its end."""
+def _inherit(
+    chosen: tuple[Record, ...], staying: tuple[Record, ...], there: tuple[Record, ...]
+) -> tuple[Change, ...]:
+    """Hand on what endpoints that stay take back at their end.
+
+    That is the sandbox's name, to one of them, and the default routes that were replaced twice.
+    """
     if not staying or not chosen:
         return ()
-    heir = staying[0]
+    here = {None, *(route.link for each in there for route in each.endpoint.replaced)}
+    here -= {each.endpoint.ifname for each in chosen}
+    heirs = (_name_handed(chosen, staying[0]), *staying[1:])
+    heirs = tuple(_followed_up(heir, there, here) for heir in heirs)
+    return tuple(Change(heir, before) for heir, before in zip(heirs, staying, strict=True) if heir != before)
+
+
+def _name_handed(chosen: tuple[Record, ...], heir: Record) -> Record:
     handed = tuple(
         step.makes.key
         for record in chosen
@@ -206,7 +262,7 @@ def _inherit(chosen: tuple[Record, ...], staying: tuple[Record, ...]) -> tuple[C
         if step.scope is Scope.SANDBOX and step.makes.key in record.made and step.makes.key not in heir.made
     )
     if not handed:
-        return ()
+        return heir
     sandbox = replace(heir.endpoint.sandbox, named_by_plan=True, netns=chosen[0].endpoint.sandbox.netns)
     endpoint = replace(heir.endpoint, sandbox=sandbox)
-    return (Change(replace(heir, endpoint=endpoint, made=(*heir.made, *handed)), heir),)
+    return replace(heir, endpoint=endpoint, made=(*heir.made, *handed))

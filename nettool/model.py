@@ -300,6 +300,18 @@ class Route(Value):
                 return other(f"goes {' '.join(have.words()[1:])}")
         return ABSENT
 
+    def can_be_put_back(self, facts: Facts) -> bool:
+        """Whether the route that was there before is missing, and its interface is not.
+
+        What somebody else put in the place since then stays.
+        """
+        namespace, old = facts.namespace(self.netns), self.instead_of
+        if namespace is None or old is None or namespace.link(old.link or "") is None:
+            return False
+        places = {(have.family, have.destination, _metric(have)) for have in namespace.routes}
+        vacant = (self.route.family, self.route.destination, _metric(self.route)) not in places
+        return vacant or self.state(facts).is_present
+
     def sentence(self) -> str:
         """Say it."""
         where = f" in namespace {self.netns.name}" if self.netns else ""
@@ -436,7 +448,10 @@ Fact = (
 
 
 class Gone(Value):
-    """The opposite of a fact: what a step of an inverse plan makes true."""
+    """The opposite of a fact: what a step of an inverse plan makes true.
+
+    A route that took another one's place is gone when the other one is back.
+    """
 
     fact: Fact
 
@@ -448,6 +463,8 @@ class Gone(Value):
     def state(self, facts: Facts) -> State:
         """Present when the fact is not true; what somebody else put there is none of ours."""
         state = self.fact.state(facts)
+        if isinstance(self.fact, Route) and self.fact.instead_of is not None:
+            return ABSENT if self.fact.can_be_put_back(facts) else PRESENT
         return ABSENT if state.presence is Presence.PRESENT or state.leftover else PRESENT
 
     def sentence(self) -> str:

@@ -119,7 +119,7 @@ def _reads(call: tuple[str, ...]) -> bool:
     return call[0] in ("cat", "nsenter") or (call[0] == "ip" and bool({"-o", "-json", "show"} & set(call)))
 
 
-def _without_chance(parts: dict[str, str]) -> dict[str, list[str]]:
+def _without_chance(parts: dict[str, str]) -> dict[str, str]:
     """Put one name for all MACs that the kernel drew, and for the addresses that it makes of them."""
     text = json.dumps(parts)
     for mac in set(re.findall(r"\b[0-9a-f][26ae](?::[0-9a-f]{2}){5}\b", text)):
@@ -129,7 +129,7 @@ def _without_chance(parts: dict[str, str]) -> dict[str, list[str]]:
         # A bridge's id leaves leading zeros out.
         for word in (link_local, mac, ":".join(f"{byte:x}" for byte in low)):
             text = text if mac.startswith("02:42:") else text.replace(word, "CHANCE")
-    return {part: sorted(lines.splitlines()) for part, lines in json.loads(text).items()}
+    return {part: "\n".join(sorted(lines.splitlines())) for part, lines in json.loads(text).items()}
 
 
 @pytest.mark.battery("B14")
@@ -148,7 +148,7 @@ def test_script_does_what_apply_does(
         assert "nothing to undo" in script.run("undo").stdout
         _check_killed(script, scene.attach(dialect), number, before, made)
         assert host.nettool(*scene.attach(dialect)).returncode == 0
-        assert _without_chance(made) == _without_chance(scene.snapshot())
+        assert difference(_without_chance(made), _without_chance(scene.snapshot())) == ""
         assert host.nettool(*scene.detach(dialect)).returncode == 0
         script.run()
         done = host.nettool(*scene.detach(dialect))
@@ -172,7 +172,7 @@ def _check_killed(
     planned = _planned(script.scene, argv)
     script.killed_at(planned[-1 - number % len(planned)], f'"$real" "$@"; {KILL}; exit 0')
     script.run()
-    assert _without_chance(made) == _without_chance(script.scene.snapshot())
+    assert difference(_without_chance(made), _without_chance(script.scene.snapshot())) == ""
     script.run("undo")
     _check_before(before, script.scene)
 

@@ -235,8 +235,17 @@ class _Script:
         undo = None
         if isinstance(step.undo, Command) and not self._planned.inverse:
             undo = self._command(self._words.undo(step, step.undo))
-        look = Escaped(f"{look}; gone") if gone else look
+        look = Escaped(f"{look}; {self._gone(fact)}") if gone else look
         return ScriptStep(number, step, look, self._command(self._words.do(step)), undo)
+
+    def _gone(self, fact: Fact) -> Escaped:
+        """Return the call that turns round what was looked up, as `Gone` does."""
+        if not isinstance(fact, model.Route) or fact.instead_of is None:
+            return Escaped("gone")
+        route, link = fact.route, self._words.link(fact.instead_of.link or "", inner=True)
+        place: tuple[Word, ...] = (("sandbox",), (str(route.family),), (route.destination,))
+        call = (("way_back",), *place, (str(route.metric),), link)
+        return _join(bash_word(word) for word in call)
 
     def _command(self, words: Iterable[Word]) -> Escaped:
         return _join(bash_word(word) for word in words)
