@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _SLOW: Final = (Inside, VethPair)
 # Statuses from here on mean that a command was cut off: what it did is not known.
 _KILLED: Final = 124
+# How often a step is taken back at most.
+_TRIES: Final = 2
 _BATCH_FAILED: Final = r"Command failed -:(\d+)"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -263,22 +265,32 @@ def _verify(plan: Plan, facts: Facts) -> None:
 def roll_back(
     steps: tuple[Step, ...], read: Callable[[], Facts], journal: Undoing, locks: Locks, view: View
 ) -> list[str]:
-    """Take back what ran, each step only if it is there; return what could not be taken back."""
-    failures: list[str] = []
-    for step in steps:
-        if decide(step, read()).status is not Status.TODO:
-            continue
-        journal.undoing(step.makes.key)
-        with view if _reaches_in(step) else nullcontext():
-            process = Started(step.do.words(), inherited=locks.descriptors)
-        result = process.finish()
-        if not result.ok:
-            failures.append(f"`{' '.join(step.do.words())}`: {result.stderr.strip()}")
+    """Take back what ran, each step only if it is there; return what could not be taken back.
+
+    What somebody put in a step's way may go with a later one: then it has its turn, or a second one.
+    """
     if not steps:
         return []
-    facts = read()
+    failures: list[str] = []
+    tries, last, reached, facts = [0] * len(steps), -1, 0, read()
+    while reached < len(steps):
+        turns = (n for n in range(reached + 1) if n != last and tries[n] < _TRIES)
+        at = next((n for n in turns if decide(steps[n], facts).status is Status.TODO), None)
+        if at is None:
+            reached += 1
+            continue
+        failures += _take_back(steps[at], journal, locks, view)
+        tries[at], last, facts = tries[at] + 1, at, read()
     left = [step for step in steps if decide(step, facts).status is Status.TODO]
     return (failures or [step.makes.sentence() for step in left]) if left else []
+
+
+def _take_back(step: Step, journal: Undoing, locks: Locks, view: View) -> list[str]:
+    journal.undoing(step.makes.key)
+    with view if _reaches_in(step) else nullcontext():
+        process = Started(step.do.words(), inherited=locks.descriptors)
+    result = process.finish()
+    return [] if result.ok else [f"`{' '.join(step.do.words())}`: {result.stderr.strip()}"]
 
 
 def _read_again(transaction: _Transaction) -> Facts:

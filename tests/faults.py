@@ -188,7 +188,7 @@ class Stage:
     def comparable(self, seen: Mapping[str, str]) -> dict[str, str]:
         """Return what was seen, as it can be held against what is seen on a host that is furnished alike."""
         files = re.sub(r"\.json .*", ".json", seen["files"])
-        text = json.dumps({**seen, "files": files}).replace(str(self.scene.pid), "PID")
+        text = re.sub(rf"\b{self.scene.pid}\b", "PID", json.dumps({**seen, "files": files}))
         for pattern, word in _CHANCE.items():
             text = re.sub(pattern, word, text)
         parts: dict[str, str] = json.loads(text)

@@ -68,7 +68,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a rollback stops at the first undo", "apply.py",
-        "    for step in steps:\n        if decide", "    for step in steps[:1]:\n        if decide",
+        "    while reached < len(steps):\n", "    while reached < 1:\n",
         (FAULTS, "-m", "battery"),
     ),
     Mutant(

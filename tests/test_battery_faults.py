@@ -343,9 +343,6 @@ def test_a_detachment_whose_cable_has_gone_meanwhile_leaves_nothing(
 
 
 @pytest.mark.battery("B9")
-@pytest.mark.xfail(
-    strict=True, reason="a new default route by another interface's name is not taken for ours"
-)
 @_in_both_dialects("as many kinds of steps as one plan can have", "attach")
 def test_the_default_route_comes_back_when_the_inner_end_was_renamed(
     planned: Planned, stages: Stages, bystanders: Bystanders
