@@ -53,12 +53,13 @@ class Option(Value):
 
 
 class Operand(Value):
-    """A positional argument; `rest` takes all that is left, dashes and all."""
+    """A positional argument; `many` takes all further ones, `rest` all that is left, dashes and all."""
 
     key: str
     help: str
     required: bool = True
     rest: bool = False
+    many: bool = False
 
 
 class Verb(Value):
@@ -168,7 +169,7 @@ def _value(option: Option, raw: str, before: Given) -> Given:
 
 def _take_operands(operands: Sequence[Operand], positional: list[str], values: dict[str, Given]) -> None:
     for operand in operands:
-        if operand.rest:
+        if operand.rest or operand.many:
             if operand.required and not positional:
                 raise _NotUnderstoodError
             values[operand.key] = tuple(positional)

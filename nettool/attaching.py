@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nettool.checks import check_attach
+from nettool.drivers.ports import shared
 from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import Record
 from nettool.plan import Change, Plan, Status
@@ -24,7 +25,15 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
     sandbox = resolve_sandbox(request.target, facts, findings)
     endpoint = resolve_attach(wanted, sandbox, facts, findings)
     dialect = choose_dialect(request.dialect, facts)
-    steps = lower(endpoint, dialect)
+    if request.published:
+        from nettool.portchecks import check_ports, decide_ports  # most publish nothing
+        from nettool.ports import parse_ports
+
+        asked = parse_ports(request.published, request.allow_from)
+        ports = decide_ports(asked, endpoint.bridge, dialect, facts, records)
+        endpoint = replace(endpoint, ports=ports)
+        check_ports(endpoint, facts, records, findings)
+    steps = (*shared(endpoint, facts), *lower(endpoint, dialect))
     check_attach(wanted, endpoint, facts, findings)
     check_tools(steps, facts, findings)
     planned = Plan(
@@ -57,5 +66,6 @@ def _with_history(endpoint: Endpoint, before: Endpoint) -> Endpoint:
         endpoint,
         sandbox=replace(sandbox, named_by_plan=named),
         replaced=before.replaced or endpoint.replaced,
+        ports=(*before.ports, *(port for port in endpoint.ports if port not in before.ports)),
         enable_ipv6=before.enable_ipv6 or endpoint.enable_ipv6,
     )

@@ -12,6 +12,7 @@ from nettool import iproute, naming
 from nettool.detaching import inverse_of_endpoint, inverse_of_sandbox, restore
 from nettool.errors import Refused
 from nettool.facts import Netns
+from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect
 from nettool.model import Endpoint, Record, Sandbox
 from nettool.plan import Change, Plan, inverse
@@ -35,8 +36,10 @@ def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
     cables = tuple(
         step for step in _loose_cables(facts, records) if step.makes.key == f"veth {request.place}"
     )
+    along = along_with(dead, (), facts, records)
     steps = (
         *(step for record in dead for step in inverse_of_endpoint(record, dialect)),
+        *along.undone,
         *inverse_of_sandbox(dead, facts),
         *inverse(cables),
     )
@@ -49,11 +52,18 @@ def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
         dialect=dialect,
         steps=steps,
         sandboxes=(),
-        changes=tuple(Change(None, record) for record in dead),
+        changes=(
+            *(Change(None, record) for record in dead),
+            *along.heirs(record for record in records.endpoints if record not in dead),
+        ),
         problems=tuple(findings.problems),
         inverse=True,
         # The sandbox's name is the last to go: nothing comes behind it that could fail.
-        restores=(*(step for record in dead for step in restore(record, facts)), *cables),
+        restores=(
+            *along.restores(facts),
+            *(step for record in dead for step in restore(record, facts)),
+            *cables,
+        ),
     ).against(facts)
 
 

@@ -34,6 +34,8 @@ def plan_connect(request: Connect, facts: Facts, records: Records) -> Plan:
         ifname=request.ifname,
         mac=request.mac,
         default_route=request.default_route,
+        published=request.published,
+        allow_from=request.allow_from,
         dialect=request.dialect,
     )
     planned = plan_attach(attach, facts, records)

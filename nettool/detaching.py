@@ -10,6 +10,7 @@ from nettool import naming
 from nettool.errors import Refused, TargetNotFound
 from nettool.facts import Netns, RouteFact
 from nettool.iproute import CLASSIC, MODERN
+from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import PRESENT, Endpoint, Record
 from nettool.plan import Change, Plan, Scope, inverse
@@ -18,7 +19,10 @@ from nettool.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nettool.facts import Facts, LinkFact
+    from nettool.leaving import Along
     from nettool.model import Records, Sandbox, Trace
     from nettool.plan import Step
     from nettool.request import Detach
@@ -41,8 +45,10 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
     staying = tuple(record for record in there if record not in chosen)
     dialect = choose_dialect(request.dialect, facts)
     as_they_are = tuple(_as_it_is(record, there, chosen, facts) for record in chosen)
+    along = along_with(as_they_are, staying, facts, records)
     steps = (
         *(step for record in as_they_are for step in inverse_of_endpoint(record, dialect)),
+        *along.undone,
         *(() if staying else inverse_of_sandbox(chosen, facts)),
     )
     check_tools(steps, facts, findings)
@@ -53,11 +59,14 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
         dialect=dialect,
         steps=steps,
         sandboxes=(sandbox,) if sandbox.netns.inode is not None else (),
-        changes=(*(Change(None, r) for r in chosen), *_inherit(chosen, staying, there)),
+        changes=(*(Change(None, r) for r in chosen), *_inherit(chosen, staying, there, along, records)),
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),
         inverse=True,
-        restores=tuple(step for record in as_they_are for step in restore(record, facts)),
+        restores=(
+            *along.restores(facts),
+            *(step for record in as_they_are for step in restore(record, facts)),
+        ),
     ).against(facts)
 
 
@@ -239,19 +248,28 @@ def restore(record: Record, facts: Facts) -> tuple[Step, ...]:
 
 
 def _inherit(
-    chosen: tuple[Record, ...], staying: tuple[Record, ...], there: tuple[Record, ...]
-) -> tuple[Change, ...]:
+    chosen: tuple[Record, ...],
+    staying: tuple[Record, ...],
+    there: tuple[Record, ...],
+    along: Along,
+    records: Records,
+) -> Iterator[Change]:
     """Hand on what endpoints that stay take back at their end.
 
-    That is the sandbox's name, to one of them, and the default routes that were replaced twice.
+    That is the sandbox's name, to one of them, the default routes that were replaced twice, and what
+    published ports share.
     """
+    near = {each.endpoint.host_end for each in there}
+    yield from along.heirs(r for r in records.endpoints if r.endpoint.host_end not in near)
     if not staying or not chosen:
-        return ()
+        return
     here = {None, *(route.link for each in there for route in each.endpoint.replaced)}
     here -= {each.endpoint.ifname for each in chosen}
     heirs = (_name_handed(chosen, staying[0]), *staying[1:])
-    heirs = tuple(_followed_up(heir, there, here) for heir in heirs)
-    return tuple(Change(heir, before) for heir, before in zip(heirs, staying, strict=True) if heir != before)
+    for heir, before in zip(heirs, staying, strict=True):
+        after = along.heir(_followed_up(heir, there, here))
+        if after != before:
+            yield Change(after, before)
 
 
 def _name_handed(chosen: tuple[Record, ...], heir: Record) -> Record:

@@ -62,7 +62,16 @@ def choose_form(target: str, wanted: str | None) -> str:
 
 
 def render(planned: Plan, facts: Facts, form: str) -> str:
-    """Return the plan in a form. Raises Refused for a script that could not find its sandbox."""
+    """Return the plan in a form.
+
+    Raises Refused for a script that could not find its sandbox, and for published ports.
+    """
+    if form not in ("json", "mermaid") and any(change.endpoint.ports for change in planned.changes):
+        raise Refused(
+            "published ports cannot be exported in this form",
+            why=("a script does not know who else uses the chains that they share",),
+            hints=("--dry-run prints the commands",),
+        )
     if form == "json":
         from nettool.render import document
 

@@ -34,6 +34,8 @@ class LinkFact(Value):
     peer_nsid: int | None = None
     mac_set: bool | None = None
     """Whether the MAC was set by somebody (NET_ADDR_SET); None where that is not known."""
+    hairpin: bool = False
+    """Whether the bridge sends what came from this port back to it."""
 
 
 class AddressFact(Value):
@@ -102,6 +104,15 @@ class FirewallFacts(Value):
     """What the program's name ends with, where it is not the usual one: `-legacy` or `-nft`."""
     mixed: bool = False
     """Whether there are rules in the other variant, too."""
+
+
+class SocketFact(Value):
+    """A socket of the host's that takes what is sent to a port. `ip` is None for every address."""
+
+    protocol: str
+    ip: str | None
+    port: int
+    owner: str = ""
 
 
 class NamespaceFacts(Value):
@@ -182,6 +193,8 @@ class Facts(Value):
     """Interfaces that carry the caller's SSH connection."""
     firewall: FirewallFacts | None = None
     """The host's rules, where the request is about them."""
+    sockets: tuple[SocketFact, ...] = ()
+    """Who listens on this host, where the request is about its ports."""
 
     def namespace(self, netns: Netns | None) -> NamespaceFacts | None:
         """Return the facts of a namespace (None: the host's), when it was read."""

@@ -11,20 +11,25 @@ from nettool.envelope import SCHEMA, envelope
 from nettool.errors import UsageError
 from nettool.facts import (
     AddressFact,
+    ChainFact,
     Facts,
+    FirewallFacts,
     LinkFact,
     NamespaceFacts,
     NeighbourFact,
     NetnsNameFact,
     RouteFact,
+    RuleFact,
     SandboxFact,
+    SocketFact,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CLASSES: Final = (
-    AddressFact, Facts, LinkFact, NamespaceFacts, NeighbourFact, NetnsNameFact, RouteFact, SandboxFact,
+    AddressFact, ChainFact, Facts, FirewallFacts, LinkFact, NamespaceFacts, NeighbourFact, NetnsNameFact,
+    RouteFact, RuleFact, SandboxFact, SocketFact,
 )  # fmt: skip
 
 

@@ -7,9 +7,11 @@ the same when they have the same options, in whatever order (iptables(8), iptabl
 from __future__ import annotations
 
 import ipaddress
+import re
 import shlex
 
 from nettool.facts import ChainFact, FirewallFacts, RuleFact
+from nettool.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +65,29 @@ def choose(found: Mapping[str, Iterable[Parsed]], usual: str) -> FirewallFacts:
 def _joined(parsed: tuple[Parsed, ...]) -> Parsed:
     chains = tuple(chain for some, _ in parsed for chain in some)
     return chains, tuple(rule for _, some in parsed for rule in some)
+
+
+class Translation(Value):
+    """Where a rule sends what comes to a port of this host; `mark` is what nettool's own rules carry."""
+
+    protocol: str
+    host_ip: str | None
+    host_ports: tuple[int, ...]
+    mark: str | None
+
+
+def dnat_of(rule: RuleFact) -> Translation | None:
+    """Return what a rule takes of the host's ports; None when it changes no destination."""
+    options = {option[0]: option[1:] for option in canonical(rule.words)}
+    ports = options.get("--dport") or options.get("--dports")
+    if options.get("-j", ("",))[0] not in ("DNAT", "REDIRECT") or not ports or "-p" not in options:
+        return None
+    numbers = [int(number) for number in re.findall(r"[0-9]+", ports[-1])]
+    to = options.get("-d", ("",))[-1].partition("/")
+    comment = " ".join(options.get("--comment", ()))
+    mark = comment.removeprefix("nettool:") if comment.startswith("nettool:") else None
+    single = to[0] if to[2] in ("32", "128") else None
+    return Translation(options["-p"][-1], single, (min(numbers), max(numbers)), mark)
 
 
 def same_rule(one: Iterable[str], other: Iterable[str]) -> bool:

@@ -18,6 +18,7 @@ from nettool.facts import (
     NeighbourFact,
     NetnsNameFact,
     RouteFact,
+    SocketFact,
 )
 from nettool.run import Started, find_tools
 from nettool.value import replace
@@ -33,6 +34,7 @@ NETNS_FOLDER: Final = "/var/run/netns"
 HOST_NETNS: Final = "/proc/self/ns/net"
 _IPTABLES: Final = {"iptables": 4, "ip6tables": 6}
 _VARIANTS: Final = ("-nft", "-legacy")
+_LISTENERS: Final = ("ss", "-H", "-l", "-n", "-p", "-t", "-u", "-S")
 TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "sysctl",
     *_IPTABLES, *(f"{name}{variant}" for name in _IPTABLES for variant in _VARIANTS),
 )  # fmt: skip
@@ -66,10 +68,16 @@ class Reading:
     """A reading of the host under way: its processes run while the caller does other things."""
 
     def __init__(
-        self, sandboxes: Iterable[SandboxFact] = (), *, with_ipv6: bool = False, with_firewall: bool = False
+        self,
+        sandboxes: Iterable[SandboxFact] = (),
+        *,
+        with_ipv6: bool = False,
+        with_firewall: bool = False,
+        with_sockets: bool = False,
     ) -> None:
         self._sandboxes = tuple(sandboxes)
         self._firewall = Firewall() if with_firewall else None
+        self._sockets = Started(_LISTENERS) if with_sockets else None
         own = os.stat(HOST_NETNS).st_ino
         paths = {s.inode: s.path for s in self._sandboxes if s.inode is not None and s.inode != own}
         self._host = _Reader(own, None, with_ipv6=False)
@@ -96,7 +104,26 @@ class Reading:
             privileged=os.geteuid() == 0,
             ssh_links=_links_with(host, os.environ.get("SSH_CONNECTION", "").split()[2:3]),
             firewall=firewall,
+            sockets=parse_sockets(self._sockets.finish().stdout) if self._sockets else (),
         )
+
+
+def parse_sockets(text: str) -> tuple[SocketFact, ...]:
+    """Parse what `ss -H -l -n -p` says of tcp, udp and sctp: who listens, where, and its process.
+
+    An address may have its interface behind it (`127.0.0.53%lo`); `*` is every address.
+    """
+    found = []
+    for line in text.splitlines():
+        words = line.split(maxsplit=6)
+        address, _, port = words[4].rpartition(":") if len(words) > 5 else ("", "", "")
+        if not port.isdecimal():
+            continue
+        ip: str | None = address.strip("[]").partition("%")[0]
+        owner = words[6].partition('("')[2].partition('"')[0] if len(words) > 6 else ""
+        ip = None if ip in ("*", "0.0.0.0", "::") else ip  # noqa: S104 - what is compared, not bound to
+        found.append(SocketFact(words[0], ip, int(port), owner if owner.isprintable() else ""))
+    return tuple(found)
 
 
 class Firewall:
@@ -130,7 +157,7 @@ class Firewall:
 def read_forwarding() -> tuple[tuple[str, str], ...]:
     """Read what the host's sysctls say of forwarding, and of router advertisements."""
     found = [("net.ipv4.ip_forward", read_text("/proc/sys/net/ipv4/ip_forward").strip())]
-    for family, keys in (("ipv4", ("forwarding",)), ("ipv6", ("forwarding", "accept_ra"))):
+    for family, keys in (("ipv4", ("forwarding", "route_localnet")), ("ipv6", ("forwarding", "accept_ra"))):
         folder = f"/proc/sys/net/{family}/conf"
         links = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         for link in links:
@@ -251,6 +278,7 @@ def _link(raw: dict[str, Any], numbers: dict[str, int]) -> LinkFact:
         peer_index=peer,
         peer_nsid=raw.get("link_netnsid"),
         mac_set=_mac_is_set(raw["ifname"], raw["ifindex"]) if kind == "bridge" else None,
+        hairpin=raw.get("linkinfo", {}).get("info_slave_data", {}).get("hairpin", False),
     )
 
 

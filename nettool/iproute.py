@@ -14,6 +14,7 @@ from nettool.model import (
     Bridge,
     BridgeMac,
     Forgotten,
+    Hairpin,
     Inside,
     InterfaceName,
     NetnsFolder,
@@ -210,6 +211,34 @@ def forward(name: str, before: tuple[str, ...]) -> Step:
         makes=Sysctl(None, name, "1"),
         scope=Scope.HOST,
         why="the host forwards packets between the bridge and its other interfaces",
+    )
+
+
+def hairpin(link: str) -> Step:
+    """Let a container reach its own published port (Linux, bridge(8): hairpin).
+
+    With bridge-nf-call-iptables on, what a container sends to its own port is turned round within the
+    bridge, which sends nothing back to where it came from.
+    """
+    command = ("ip", "link", "set", "dev", link, "type", "bridge_slave", "hairpin")
+    return Step(
+        do=Command((*command, "on")),
+        undo=Command((*command, "off")),
+        makes=Hairpin(link),
+        scope=Scope.ENDPOINT,
+        why="the sandbox may use its own published port",
+    )
+
+
+def route_loopback(bridge: str) -> Step:
+    """Let packets of the host's 127.0.0.1 leave by a bridge (Linux, ip-sysctl.rst: route_localnet)."""
+    name = f"net.ipv4.conf.{bridge.replace('.', '/')}.route_localnet"
+    return Step(
+        do=Command(("sysctl", "-q", "-w", f"{name}=1")),
+        undo=Command(("sysctl", "-q", "-w", f"{name}=0")),
+        makes=Sysctl(None, name, "1"),
+        scope=Scope.PUBLISHING,
+        why="the host's 127.0.0.1 leads to published ports, too",
     )
 
 

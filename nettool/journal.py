@@ -31,6 +31,7 @@ from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK, Logged, Timer
 from nettool.ipam import Subnet
 from nettool.model import FACTS, Endpoint, Gone, Network, NetworkRecord, Record, Sandbox
 from nettool.plan import Change, Command, Entry, GoesWith, NetworkChange, Scope, Stays, Step
+from nettool.ports import PublishedPort
 from nettool.store.rundir import boot_id, run_folder
 
 TYPE_CHECKING = False
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 CLASSES: Final = (
     *FACTS, Change, Command, Endpoint, Entry, GoesWith, Gone, NeighbourFact, Netns, Network, NetworkChange,
-    NetworkRecord, Record, RouteFact, Sandbox, Scope, Stays, Step, Subnet,
+    NetworkRecord, PublishedPort, Record, RouteFact, Sandbox, Scope, Stays, Step, Subnet,
 )  # fmt: skip
 OPEN = "tx"
 """The folder of runs that have not ended."""

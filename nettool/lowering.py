@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool import iproute
-from nettool.drivers import bridge
+from nettool.drivers import bridge, ports
 from nettool.iproute import CLASSIC, MODERN
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ def lower(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
         *name_sandbox(endpoint.sandbox, dialect),
         *bridge.plug(endpoint, dialect),
         *bridge.join(endpoint, dialect),
+        *ports.rules(endpoint),
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nettool.facts import Facts, LinkFact, NeighbourFact, Netns, RouteFact
     from nettool.history import Logged
     from nettool.ipam import Subnet
+    from nettool.ports import PublishedPort
 
 
 class Presence(enum.Enum):
@@ -145,6 +146,26 @@ class Port(Value):
     def sentence(self) -> str:
         """Say it."""
         return f"{self.link} is a port of {self.bridge}"
+
+
+class Hairpin(Value):
+    """A port that gets back from its bridge what it has sent."""
+
+    link: str
+
+    @property
+    def key(self) -> str:
+        """The port's switch."""
+        return f"hairpin {self.link}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when the port is in hairpin mode."""
+        link = facts.host.link(self.link)
+        return PRESENT if link is not None and link.hairpin else ABSENT
+
+    def sentence(self) -> str:
+        """Say it."""
+        return f"{self.link} is in hairpin mode"
 
 
 class BridgeMac(Value):
@@ -437,13 +458,13 @@ class Rule(Value):
 
 FACTS: Final = (
     NetnsFolder, NetnsName, VethPair, Port, BridgeMac, Inside, InterfaceName, Up, Address, Route, Sysctl,
-    Forgotten, Bridge, Chain, Rule,
+    Forgotten, Bridge, Hairpin, Chain, Rule,
 )  # fmt: skip
 """Every kind of fact that a step can make true; `Gone` turns one round."""
 
 Fact = (
     NetnsFolder | NetnsName | VethPair | Port | BridgeMac | Inside | InterfaceName | Up | Address | Route
-    | Sysctl | Forgotten | Bridge | Chain | Rule
+    | Sysctl | Forgotten | Bridge | Hairpin | Chain | Rule
 )  # fmt: skip
 
 
@@ -507,6 +528,7 @@ class Endpoint(Value):
     enable_ipv6: bool = False
     forget: tuple[NeighbourFact, ...] = ()
     """What the host remembers of the addresses from the time when somebody else had them."""
+    ports: tuple[PublishedPort, ...] = ()
     sole: bool = False
     """Whether the sandbox has no other interface, so that a gateway can be reached one way only."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nettool.ipam import gateway_of
+from nettool.ports import families, span
 from nettool.text import columns
 
 TYPE_CHECKING = False
@@ -85,3 +86,32 @@ def details(network: Network, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
     lines += [f"  label     {label}" for label in network.labels]
     lines += [f"  endpoint  {e.sandbox.target} {e.ifname} {', '.join(e.addresses)}" for e in endpoints]
     return tuple(lines)
+
+
+def port_documents(records: Records) -> list[dict[str, Any]]:
+    """Return every published port as a JSON value, with the addresses that it leads to."""
+    return [
+        {
+            "sandbox": record.endpoint.sandbox.target,
+            "interface": record.endpoint.ifname,
+            "protocol": port.protocol,
+            "host_ip": port.host_ip,
+            "host_ports": span(port.host_ports),
+            "ports": span(port.ports),
+            "leads_to": [cidr.partition("/")[0] for _, cidr in families(port, record.endpoint.addresses)],
+            "allow_from": list(port.allow_from),
+        }
+        for record in records.endpoints
+        for port in record.endpoint.ports
+    ]
+
+
+def port_table(records: Records) -> tuple[str, ...]:
+    """Return a line for each published port, aligned."""
+    rows = [("ON", "PROTOCOL", "LEADS TO", "SANDBOX", "FOR")]
+    for port in port_documents(records):
+        on = f"{port['host_ip'] or '*'}:{port['host_ports']}"
+        to = ", ".join(f"{ip}:{port['ports']}" for ip in port["leads_to"])
+        allowed = ", ".join(port["allow_from"]) or "everybody"
+        rows.append((on, port["protocol"], to, f"{port['sandbox']} ({port['interface']})", allowed))
+    return columns(rows) if len(rows) > 1 else ("no ports are published",)

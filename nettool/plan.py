@@ -74,13 +74,15 @@ class Scope(enum.Enum):
     """How far a step's effect reaches, and so who may take it back.
 
     An ENDPOINT step goes when its endpoint is detached, a SANDBOX step with the sandbox's last
-    endpoint, a NETWORK step with its network, a FIREWALL step with the last network. A HOST step is
-    only ever taken back by the rollback of its own transaction.
+    endpoint, a NETWORK step with its network, a PUBLISHING step with the last published port of its
+    bridge, a FIREWALL step with the last network and port. A HOST step is only ever taken back by the
+    rollback of its own transaction.
     """
 
     ENDPOINT = "endpoint"
     SANDBOX = "sandbox"
     NETWORK = "network"
+    PUBLISHING = "publishing"
     FIREWALL = "firewall"
     HOST = "host"
 

@@ -5,16 +5,26 @@ Pure: the same request, facts and records always give the same plan.
 
 from __future__ import annotations
 
-from nettool.errors import Refused
+from nettool.errors import Refused, UsageError
 from nettool.plan import Command, Plan
-from nettool.request import Attach, Connect, CreateNetwork, Detach, Disconnect, RemoveNetwork, Undo
+from nettool.request import (
+    Attach,
+    Collect,
+    Connect,
+    CreateNetwork,
+    Detach,
+    Disconnect,
+    Publish,
+    RemoveNetwork,
+    Undo,
+)
 from nettool.resolve import check_dialect, parse_attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nettool.facts import Facts
     from nettool.model import Records
-    from nettool.request import Request
+    from nettool.request import Request, Unpublish
 
 
 def plan(request: Request, facts: Facts, records: Records) -> Plan:
@@ -35,32 +45,50 @@ def plan(request: Request, facts: Facts, records: Records) -> Plan:
         from nettool.undoing import plan_undo
 
         planned = plan_undo(request, facts, records)
-    elif isinstance(request, CreateNetwork):
-        from nettool.networks import plan_create
-
-        planned = plan_create(request, facts, records)
-    elif isinstance(request, RemoveNetwork):
-        from nettool.networks import plan_remove
-
-        planned = plan_remove(request, facts, records)
-    elif isinstance(request, Connect):
-        from nettool.connecting import plan_connect
-
-        planned = plan_connect(request, facts, records)
-    elif isinstance(request, Disconnect):
-        from nettool.connecting import plan_disconnect
-
-        planned = plan_disconnect(request, facts, records)
-    else:
+    elif isinstance(request, Collect):
         from nettool.collecting import plan_collect
 
         planned = plan_collect(request, facts, records)
+    else:
+        planned = _plan_on_networks(request, facts, records)
     _check_words(planned)
     return planned
 
 
+def _plan_on_networks(
+    request: CreateNetwork | RemoveNetwork | Connect | Disconnect | Publish | Unpublish,
+    facts: Facts,
+    records: Records,
+) -> Plan:
+    if isinstance(request, CreateNetwork):
+        from nettool.networks import plan_create
+
+        return plan_create(request, facts, records)
+    if isinstance(request, RemoveNetwork):
+        from nettool.networks import plan_remove
+
+        return plan_remove(request, facts, records)
+    if isinstance(request, Connect):
+        from nettool.connecting import plan_connect
+
+        return plan_connect(request, facts, records)
+    if isinstance(request, Disconnect):
+        from nettool.connecting import plan_disconnect
+
+        return plan_disconnect(request, facts, records)
+    if isinstance(request, Publish):
+        from nettool.publishing import plan_publish
+
+        return plan_publish(request, facts, records)
+    from nettool.publishing import plan_unpublish
+
+    return plan_unpublish(request, facts, records)
+
+
 def check(request: Request) -> None:
     """Refuse a request that no host could carry out, before any host is read. Raises UsageError."""
+    if isinstance(request, (Attach, Connect, Publish)):
+        _check_ports(request)
     if isinstance(request, Attach):
         parse_attach(request)
     elif isinstance(request, Detach):
@@ -69,6 +97,18 @@ def check(request: Request) -> None:
         from nettool.networks import check_create
 
         check_create(request)
+    elif isinstance(request, Publish):
+        check_dialect(request.dialect)
+
+
+def _check_ports(request: Attach | Connect | Publish) -> None:
+    texts = request.ports if isinstance(request, Publish) else request.published
+    if request.allow_from and not texts:
+        raise UsageError("--allow-from says who may use a port; none is published")
+    if texts:
+        from nettool.ports import parse_ports  # most publish nothing
+
+        parse_ports(texts, request.allow_from)
 
 
 def _check_words(planned: Plan) -> None:

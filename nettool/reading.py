@@ -14,8 +14,10 @@ from nettool.request import (
     CreateNetwork,
     Detach,
     Disconnect,
+    Publish,
     RemoveNetwork,
     Undo,
+    Unpublish,
 )
 from nettool.sandboxes import find, find_all
 from nettool.store.rundir import read_records
@@ -48,7 +50,7 @@ def facts_reader(request: Request, facts_file: str | None) -> Callable[[], Facts
 def records_for(request: Request) -> Records:
     """Return what nettool remembers, with the runs of the past where the request is about one."""
     records = read_records()
-    if isinstance(request, (Attach, Detach, Collect)):
+    if isinstance(request, (Attach, Detach, Collect)) and not _with_networks(request, records):
         return records
     from nettool.store.database import read_networks  # most calls are about no network
 
@@ -58,6 +60,11 @@ def records_for(request: Request) -> Records:
     from nettool.journal import read_runs  # only what is undone is looked up there
 
     return replace(records, runs=read_runs())
+
+
+def _with_networks(request: Attach | Detach | Collect, records: Records) -> bool:
+    """Whether published ports are in it: the chains that they need may be needed by networks, too."""
+    return bool(_published(request)) or any(record.endpoint.ports for record in records.endpoints)
 
 
 class _HostReader:
@@ -73,10 +80,11 @@ class _HostReader:
         # What is taken away may have to be put back: a detachment knows only later what it was.
         ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
         runs = _runs(request)
-        firewall = isinstance(request, (CreateNetwork, RemoveNetwork)) or any(
-            reads_firewall(run.steps) for run in runs
+        firewall = _needs_firewall(request) or any(reads_firewall(run.steps) for run in runs)
+        sockets = isinstance(request, Publish) or bool(_published(request))
+        return Reading(
+            _sandboxes(request, runs), with_ipv6=ipv6, with_firewall=firewall, with_sockets=sockets
         )
-        return Reading(_sandboxes(request, runs), with_ipv6=ipv6, with_firewall=firewall)
 
     def read(self) -> Facts:
         """Return the facts of this moment; who answers on the wire is asked once."""
@@ -85,6 +93,20 @@ class _HostReader:
         if self._answers is None:
             self._answers = _ask_wire(self._request, facts)
         return facts.answered(self._answers)
+
+
+def _needs_firewall(request: Request) -> bool:
+    """Whether the request is about rules: its own, or those of endpoints that it takes away."""
+    if isinstance(request, (CreateNetwork, RemoveNetwork, Publish, Unpublish)) or _published(request):
+        return True
+    if not isinstance(request, (Detach, Disconnect, Collect)):
+        return False
+    return any(record.endpoint.ports for record in read_records().endpoints)
+
+
+def _published(request: Request) -> tuple[str, ...]:
+    """Return the ports that an endpoint is made with."""
+    return request.published if isinstance(request, (Attach, Connect)) else ()
 
 
 def _runs(request: Request) -> tuple[Logged, ...]:
@@ -97,7 +119,7 @@ def _runs(request: Request) -> tuple[Logged, ...]:
 
 
 def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact, ...]:
-    if isinstance(request, (Attach, Detach, Connect, Disconnect)):
+    if isinstance(request, (Attach, Detach, Connect, Disconnect, Publish, Unpublish)):
         return (find(request.target),)
     if isinstance(request, Collect):
         from nettool.collecting import known, place_of

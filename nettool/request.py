@@ -35,6 +35,8 @@ class Attach(Value):
     mtu: int | None = None
     routes: tuple[str, ...] = ()
     default_route: str = "keep"
+    published: tuple[str, ...] = ()
+    allow_from: tuple[str, ...] = ()
     dialect: str = "auto"
 
 
@@ -92,6 +94,8 @@ class Connect(Value):
     ifname: str | None = None
     mac: str | None = None
     default_route: str = "keep"
+    published: tuple[str, ...] = ()
+    allow_from: tuple[str, ...] = ()
     dialect: str = "auto"
 
 
@@ -103,4 +107,37 @@ class Disconnect(Value):
     dialect: str = "auto"
 
 
-Request = Attach | Detach | Undo | Collect | CreateNetwork | RemoveNetwork | Connect | Disconnect
+class Publish(Value):
+    """Let ports of the host lead to a running sandbox, as `[HOSTIP:]PORT:PORT/PROTOCOL` says.
+
+    Which of its endpoints is said by the network, or by the interface; its only one needs no word.
+    """
+
+    target: Target
+    ports: tuple[str, ...]
+    allow_from: tuple[str, ...] = ()
+    network: str | None = None
+    ifname: str | None = None
+    dialect: str = "auto"
+
+
+class Unpublish(Value):
+    """Take published ports back: those that are named, or (`every`) all of a sandbox's."""
+
+    target: Target
+    ports: tuple[str, ...] = ()
+    every: bool = False
+
+
+Request = (
+    Attach
+    | Detach
+    | Undo
+    | Collect
+    | CreateNetwork
+    | RemoveNetwork
+    | Connect
+    | Disconnect
+    | Publish
+    | Unpublish
+)

@@ -74,7 +74,7 @@ def _callback(verb: Verb) -> Callable[..., None]:
     def callback(**given: Any) -> None:
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
         many = [option.key for option in verb.options if option.kind is Kind.TEXTS]
-        many += [operand.key for operand in verb.operands if operand.rest]
+        many += [operand.key for operand in verb.operands if operand.rest or operand.many]
         values.update({key: () for key in many if values[key] is None})
         raise typer.Exit(verb.run(Arguments(values)) or 0)
 
@@ -112,7 +112,7 @@ def _annotation(option: Option) -> Any:
 
 def _operand(operand: Operand) -> inspect.Parameter:
     declared = typer.Argument(... if operand.required else None, help=operand.help)
-    annotation: Any = list[str] if operand.rest else str
+    annotation: Any = list[str] if operand.rest or operand.many else str
     return inspect.Parameter(
         operand.key,
         inspect.Parameter.KEYWORD_ONLY,

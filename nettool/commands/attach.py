@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Kind, Option, Verb
-from nettool.commands.options import PLAN, TARGET
+from nettool.commands.options import PLAN, PUBLISH, TARGET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def run(arguments: Arguments) -> int:
         mtu=arguments.number("mtu"),
         routes=arguments.texts("route"),
         default_route=arguments.text("default_route") or "keep",
+        published=arguments.texts("publish"),
+        allow_from=arguments.texts("allow_from"),
         dialect=arguments.text("dialect") or "auto",
     )
     return execute(request, Mode.of(arguments))
@@ -64,6 +66,7 @@ VERB = Verb(
             default="keep",
             choices=("keep", "replace"),
         ),
+        *PUBLISH,
         *PLAN,
     ),
     examples=(

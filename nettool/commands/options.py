@@ -57,6 +57,22 @@ DIALECT: Final = Option(
     choices=("auto", "classic", "modern"),
 )
 
+PUBLISH: Final = (
+    Option(
+        ("--publish", "-p"),
+        "Let a port of the host lead to one of the container's: [HOSTIP:]PORT:PORT[/tcp|udp|sctp], also "
+        "ranges; may be repeated.",
+        Kind.TEXTS,
+        metavar="PORTS",
+    ),
+    Option(
+        ("--allow-from",),
+        "Who may use the published ports; may be repeated. Everybody, if not given.",
+        Kind.TEXTS,
+        metavar="CIDR",
+    ),
+)
+
 PLAN: Final = (
     DRY_RUN,
     Option(

@@ -28,6 +28,7 @@ FORWARD: Final = "NETTOOL-FORWARD"
 ISOLATE: Final = "NETTOOL-ISOLATE"
 ISOLATE_2: Final = "NETTOOL-ISOLATE-2"
 NAT: Final = "NETTOOL-NAT"
+PUBLISH: Final = "NETTOOL-PUBLISH"
 DOCKER_USER: Final = "DOCKER-USER"
 
 
@@ -84,7 +85,7 @@ def create(network: Network, facts: Facts) -> tuple[Step, ...]:
         *_no_advertisements(network, facts),
         *(iproute.bridge_address(bridge, _gateway_cidr(subnet), with_key=key) for subnet in network.subnets),
         iproute.bridge_up(bridge, with_key=key),
-        *(step for family in families for step in _forwarding(network, family, facts)),
+        *(step for family in families if not network.internal for step in forwarding(family, facts)),
         *(step for family in families for step in shared_chains(family, facts)),
         *(step for family in families for step in _rules(network, family, variant)),
     )
@@ -101,9 +102,8 @@ def _gateway_cidr(subnet: Subnet) -> str:
     return f"{gateway_of(subnet)}/{subnet.cidr.partition('/')[2]}"
 
 
-def _forwarding(network: Network, family: int, facts: Facts) -> tuple[Step, ...]:
-    if network.internal:
-        return ()
+def forwarding(family: int, facts: Facts) -> tuple[Step, ...]:
+    """Return what lets the host forward packets of one family, and keeps what it has learned."""
     if family == 4:
         return (iproute.forward("net.ipv4.ip_forward", facts.host.forwarding(4)),)
     name = "net.ipv6.conf.all.forwarding"
@@ -128,6 +128,7 @@ def shared_chains(family: int, facts: Facts) -> tuple[Step, ...]:
             ("filter", ISOLATE, "what comes from a network and leaves it"),
             ("filter", ISOLATE_2, "what goes from one network into another"),
             ("nat", NAT, "source addresses on the way out"),
+            ("nat", PUBLISH, "published ports"),
         )
     )
     enter_first = "nettool's chain is entered before the others"
@@ -138,11 +139,21 @@ def shared_chains(family: int, facts: Facts) -> tuple[Step, ...]:
     ]
     if any((chain.family, chain.name) == (family, DOCKER_USER) for chain in firewall.chains):
         entries.append(("filter", DOCKER_USER, FORWARD, "Docker puts this chain in front of all others"))
+    # From outside, nothing is sent to 127.0.0.1; from the host itself, it is.
+    elsewhere = ("!", "-d", "127.0.0.0/8") if family == 4 else ()
+    local = ("-m", "addrtype", "--dst-type", "LOCAL", "-j", PUBLISH)
     jumps = (
-        iptables.add_rule(place(table, chain), ("-j", target), mark="networks", scope=Scope.FIREWALL, why=why)
-        for table, chain, target, why in entries
+        *((table, chain, ("-j", target), why) for table, chain, target, why in entries),
+        ("nat", "PREROUTING", (*elsewhere, *local), "what is sent to this host may be for a published port"),
+        ("nat", "OUTPUT", local, "also when this host sends it"),
     )
-    return (*chains, *jumps)
+    return (
+        *chains,
+        *(
+            iptables.add_rule(place(table, chain), words, mark="networks", scope=Scope.FIREWALL, why=why)
+            for table, chain, words, why in jumps
+        ),
+    )
 
 
 def _rules(network: Network, family: int, variant: str) -> Iterator[Step]:

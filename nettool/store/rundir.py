@@ -13,6 +13,7 @@ from nettool.codec import Malformed, decode, encode
 from nettool.errors import Refused
 from nettool.facts import NeighbourFact, Netns, RouteFact
 from nettool.model import Endpoint, Record, Records, Sandbox, Trace
+from nettool.ports import PublishedPort
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from nettool.plan import Change
 
-FORMAT: Final = 2
-_CLASSES: Final = (Endpoint, NeighbourFact, Netns, Record, RouteFact, Sandbox)
+FORMAT: Final = 3
+_CLASSES: Final = (Endpoint, NeighbourFact, Netns, PublishedPort, Record, RouteFact, Sandbox)
 
 
 def run_folder() -> str:

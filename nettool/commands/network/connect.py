@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Operand, Option, Verb
-from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN
+from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, PUBLISH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ def run(arguments: Arguments) -> int:
         ifname=arguments.text("ifname"),
         mac=arguments.text("mac"),
         default_route=arguments.text("default_route") or "keep",
+        published=arguments.texts("publish"),
+        allow_from=arguments.texts("allow_from"),
         dialect=arguments.text("dialect") or "auto",
     )
     return execute(request, Mode.of(arguments))
@@ -50,6 +52,7 @@ VERB = Verb(
             default="keep",
             choices=("keep", "replace"),
         ),
+        *PUBLISH,
         DIALECT,
         DRY_RUN,
         EXPLAIN,

@@ -1,0 +1,33 @@
+"""`nettool ports`: list the published ports."""
+
+from __future__ import annotations
+
+from nettool.arguments import Verb
+from nettool.commands.options import JSON
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nettool.arguments import Arguments
+
+
+def run(arguments: Arguments) -> None:
+    """Carry out `nettool ports`."""
+    from nettool import output
+    from nettool.envelope import envelope
+    from nettool.netlist import port_documents, port_table
+    from nettool.store.rundir import read_records
+
+    records = read_records()
+    if arguments.text("output") == "json":
+        output.print_json(envelope("ports", ports=port_documents(records)))
+    else:
+        output.print_lines(port_table(records))
+
+
+VERB = Verb(
+    name="ports",
+    summary="List the ports that are published on this host.",
+    run=run,
+    options=(JSON,),
+    examples=("nettool ports", "nettool ports -o json"),
+)

@@ -1,0 +1,354 @@
+"""Published ports: the laws for each kind of them, who reaches them, and what is in the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from plan_kinds import FULL, some
+from shims import KILL, Rule, Shims, commands_in
+from snapshot import difference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from battery import Cases
+    from hosts import Host
+
+DOCKER: Final = (
+    "iptables -t nat -N DOCKER", "iptables -N DOCKER",
+    "iptables -P FORWARD DROP", "iptables -A FORWARD -o br-lan -j DOCKER",
+    "iptables -A FORWARD -i br-lan -j ACCEPT",
+    "iptables -A FORWARD -o br-lan -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
+    "iptables -t nat -A OUTPUT -m addrtype --dst-type LOCAL ! --dst 127.0.0.0/8 -j DOCKER",
+)  # fmt: skip
+CREATE: Final = ("nettool network create lan --bridge-name br-lan --subnet 10.20.0.0/24 --subnet fd20::/64",)
+
+
+@dataclass(frozen=True)
+class PortKind:
+    """A kind of published ports: what is asked for, and what the bridge is like."""
+
+    name: str
+    ports: str
+    host: tuple[str, ...] = CREATE
+
+
+KINDS: Final = (
+    PortKind("both families", "8080:80"),
+    PortKind("one address", "192.0.2.1:8080:80/tcp"),
+    PortKind("the host's own", "127.0.0.1:8080:80"),
+    PortKind("IPv6 alone", "[2001:db8::1]:8080:80"),
+    PortKind("a range", "8080-8083:80-83"),
+    PortKind("udp and sctp", "53:5353/udp 132:132/sctp"),
+    PortKind("for some", "8080:80 --allow-from 192.0.2.0/24 --allow-from 2001:db8::/64"),
+    PortKind("on a bare bridge", "8080:80", ()),
+    PortKind("beside a published one", "8080:80", (*CREATE, "nettool publish {other} 9090:90")),
+    PortKind("the documented form", "8080:80 --dialect classic", DOCKER),
+    PortKind("own chains beside Docker's", "8080:80 --dialect modern", DOCKER),
+)
+BY_NAME: Final = {kind.name: kind for kind in KINDS}
+kinds = pytest.mark.parametrize("name", BY_NAME)
+
+
+def _must(host: Host, *words: str) -> str:
+    done = host.nettool(*words)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+def _uplink(host: Host) -> int:
+    """Make somebody on another network, who knows no way back into a container's."""
+    pid = host.container(serve=True)
+    host.check("ip", "link", "add", "name", "up0", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    for end, there in (("1", ()), ("2", ("nsenter", f"--net=/proc/{pid}/ns/net"))):
+        link = "eth0" if there else "up0"
+        host.check(*there, "ip", "link", "set", "dev", link, "up")
+        host.check(*there, "ip", "address", "add", f"192.0.2.{end}/24", "dev", link)
+        host.check(*there, "ip", "address", "add", f"2001:db8::{end}/64", "dev", link, "nodad")
+    return pid
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A furnished host: a container that serves, its neighbour, somebody outside, and the request."""
+
+    pid: int
+    other: int
+    outside: int
+    words: tuple[str, ...]
+
+
+def _ports(name: str) -> list[str]:
+    return BY_NAME[name].ports.split(" --", maxsplit=1)[0].split()
+
+
+def _furnish(host: Host, name: str) -> Scene:
+    """Furnish the host for a kind of ports."""
+    kind = BY_NAME[name]
+    outside = _uplink(host)
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    host.add_bridge("br-lan", *(() if kind.host[:1] == CREATE else ("10.20.0.1/24", "fd20::1/64")))
+    pid, other = host.container(serve=True), host.container()
+    for command in [c for c in kind.host if "publish" not in c]:
+        words = command.split()
+        _must(host, *words[1:]) if words[0] == "nettool" else host.check(*words)
+    for number, each in enumerate((pid, other), 2):
+        ips = ("--ip", f"10.20.0.{number}/24", "--ip", f"fd20::{number}/64")
+        _must(host, "attach", "--pid", str(each), "--bridge", "br-lan", *ips)
+    for command in [c for c in kind.host if "publish" in c]:
+        _must(host, *command.format(other=f"pid:{other}").split()[1:])
+    return Scene(pid, other, outside, ("publish", f"pid:{pid}", *kind.ports.split()))
+
+
+def _plan(host: Host, words: Sequence[str]) -> list[tuple[str, ...]]:
+    return commands_in(_must(host, *words, "--dry-run"))
+
+
+@kinds
+def test_a_published_port_converges_and_goes_without_a_trace(host: Host, tmp_path: Path, name: str) -> None:
+    scene = _furnish(host, name)
+    pid, words = scene.pid, scene.words
+    before = host.snapshot(pid)
+    planned = _plan(host, words)
+    assert difference(before, host.snapshot(pid)) == ""
+    shims = Shims(tmp_path / "shims")
+    done = host.nettool(*words, env=shims.env)
+    assert done.returncode == 0, done.stderr
+    assert shims.changes == planned
+    made = host.snapshot(pid)
+    assert _must(host, *words).startswith("nothing to do")
+    assert f"pid:{pid}" in _must(host, "ports")
+    _must(host, "unpublish", f"pid:{pid}", "--all")
+    assert difference(before, host.snapshot(pid)) == ""
+    assert f"pid:{pid}" not in _must(host, "ports")
+    _must(host, "undo", "last")
+    assert difference(made, host.snapshot(pid)) == ""
+    _must(host, "unpublish", f"pid:{pid}", *dict.fromkeys(_ports(name)))
+    assert difference(before, host.snapshot(pid)) == ""
+
+
+@kinds
+def test_ports_go_with_their_interface(host: Host, name: str) -> None:
+    scene = _furnish(host, name)
+    pid, words = scene.pid, scene.words
+    _must(host, "detach", "--pid", str(pid))
+    before = host.snapshot(pid)
+    ips = ("--ip", "10.20.0.2/24", "--ip", "fd20::2/64")
+    attach = ("attach", "--pid", str(pid), "--bridge", "br-lan", *ips)
+    ports = [word for text in _ports(name) for word in ("--publish", text)]
+    options = words[2 + len(_ports(name)) :]
+    _must(host, *attach, *ports, *options)
+    made = host.snapshot(pid)
+    assert _must(host, *attach, *ports, *options).startswith("nothing to do")
+    assert _must(host, *attach).startswith("nothing to do")
+    assert f"pid:{pid}" in _must(host, "ports")
+    _must(host, "detach", "--pid", str(pid))
+    assert difference(before, host.snapshot(pid)) == ""
+    _must(host, "undo", "last")
+    assert difference(_without_macs(made), _without_macs(host.snapshot(pid))) == ""
+    host.kill(pid)
+    _must(host, "gc")
+    assert f"pid:{pid}" not in _must(host, "ports")
+    after = _without_macs(host.snapshot())
+    assert difference({p: t for p, t in _without_macs(before).items() if p in after}, after) == ""
+
+
+def _without_macs(parts: dict[str, str]) -> dict[str, str]:
+    return {part: text for part, text in parts.items() if "tables" in part}
+
+
+@pytest.mark.battery("B1")
+@pytest.mark.parametrize("verb", ["publish", "unpublish"])
+@pytest.mark.parametrize("name", some(tuple(BY_NAME)))
+def test_ports_that_fail_or_are_killed_at_any_step(
+    host: Host, tmp_path: Path, name: str, verb: str, cases: Cases
+) -> None:
+    scene = _furnish(host, name)
+    pid, words = scene.pid, scene.words
+    if verb == "unpublish":
+        _must(host, *words)
+        words = ("unpublish", f"pid:{pid}", "--all")
+    before, shims = host.snapshot(pid), Shims(tmp_path / "shims")
+    for number, step in enumerate(some(_plan(host, words))):
+        shims.set(Rule(step, "exit 4" if number % 2 else '"$real" "$@"; exit 3'))
+        done = host.nettool(*words, env=shims.env)
+        assert done.returncode == 1, done.stderr
+        assert difference(before, host.snapshot(pid)) == "", step
+        then = (f"{KILL}exit 1", f'"$real" "$@"; {KILL}exit 0', f'{KILL}sleep 0.1; exec "$real" "$@"')
+        shims.set(Rule(step, then[number % 3]))
+        host.nettool(*words, env=shims.env)
+        _must(host, "recover")
+        assert difference(before, host.snapshot(pid)) == "", step
+        cases.add(2)
+
+
+# --- who reaches whom
+
+
+def _reaches(host: Host, pid: int | None, address: str) -> bool:
+    enter = ("nsenter", f"--net=/proc/{pid}/ns/net") if pid else ()
+    done = host.run(*enter, "curl", "-gsm", "1", "-o", "/dev/null", f"http://{address}/")
+    return done.returncode == 0
+
+
+def _settle(host: Host) -> None:
+    """Wait for the bridge's own IPv6 address: the kernel asks for no neighbour without one."""
+    for _ in range(300):
+        if "tentative" not in host.check("ip", "-6", "address", "show", "dev", "br-lan"):
+            return
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("policy", ["ACCEPT", "DROP"])
+@pytest.mark.parametrize("name", ["both families", "on a bare bridge", "own chains beside Docker's"])
+def test_everybody_reaches_a_published_port(host: Host, name: str, policy: str) -> None:
+    scene = _furnish(host, name)
+    pid, words = scene.pid, scene.words
+    other, outside = scene.other, scene.outside
+    for program in ("iptables", "ip6tables"):
+        host.check(program, "-P", "FORWARD", policy)
+    _must(host, *words)
+    _settle(host)
+    expected = {
+        (outside, "192.0.2.1:8080"): True, (outside, "[2001:db8::1]:8080"): True,
+        (None, "192.0.2.1:8080"): True, (None, "127.0.0.1:8080"): True, (None, "10.20.0.1:8080"): True,
+        (None, "[2001:db8::1]:8080"): True,
+        (other, "192.0.2.1:8080"): True, (other, "10.20.0.1:8080"): True, (other, "[fd20::1]:8080"): True,
+        (pid, "192.0.2.1:8080"): True, (pid, "[2001:db8::1]:8080"): True,
+        (outside, "192.0.2.1:80"): False,
+    }  # fmt: skip
+    assert {pair: _reaches(host, *pair) for pair in expected} == expected
+    _must(host, "unpublish", f"pid:{pid}", "--all")
+    expected = dict.fromkeys(expected, False)
+    assert {pair: _reaches(host, *pair) for pair in expected} == expected
+
+
+def test_a_port_of_this_host_alone_is_for_nobody_else(host: Host) -> None:
+    scene = _furnish(host, "the host's own")
+    outside, other = scene.outside, scene.other
+    _must(host, *scene.words)
+    # Somebody beside the host, or in a container, may send to 127.0.0.1 by force.
+    for place, gateway in ((outside, "192.0.2.1"), (other, "10.20.0.1")):
+        host.inside(place, "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
+        host.inside(
+            place,
+            "ip",
+            "route",
+            "add",
+            "127.0.0.1/32",
+            "via",
+            gateway,
+            "src",
+            "192.0.2.2" if place == outside else "10.20.0.3",
+            "table",
+            "9",
+        )
+        host.inside(place, "ip", "rule", "add", "pref", "0", "to", "127.0.0.1", "table", "9")
+        host.inside(place, "ip", "rule", "del", "pref", "0", "lookup", "local")
+        host.inside(place, "ip", "rule", "add", "pref", "1", "lookup", "local")
+    expected = {
+        (None, "127.0.0.1:8080"): True, (outside, "127.0.0.1:8080"): False, (other, "127.0.0.1:8080"): False,
+        (outside, "192.0.2.1:8080"): False, (other, "10.20.0.1:8080"): False,
+    }  # fmt: skip
+    assert {pair: _reaches(host, *pair) for pair in expected} == expected
+    assert host.nettool("unpublish", f"pid:{scene.pid}", "127.0.0.1:8080:80").returncode == 0
+
+
+def test_only_some_may_use_it(host: Host) -> None:
+    scene = _furnish(host, "for some")
+    outside, other = scene.outside, scene.other
+    _must(host, *scene.words)
+    _settle(host)
+    expected = {
+        (outside, "192.0.2.1:8080"): True, (outside, "[2001:db8::1]:8080"): True,
+        (other, "10.20.0.1:8080"): False, (None, "127.0.0.1:8080"): False,
+    }  # fmt: skip
+    assert {pair: _reaches(host, *pair) for pair in expected} == expected
+
+
+def test_a_range_keeps_its_order(host: Host) -> None:
+    scene = _furnish(host, "a range")
+    pid, outside = scene.pid, scene.outside
+    server = host.popen(
+        "nsenter", f"--net=/proc/{pid}/ns/net", "python3", "-m", "http.server", "--bind", "::", "82"
+    )
+    _must(host, *scene.words)
+    while not _reaches(host, pid, "127.0.0.1:82"):
+        assert server.poll() is None
+    found = {port: _reaches(host, outside, f"192.0.2.1:{port}") for port in (8080, 8081, 8082)}
+    server.terminate()
+    assert found == {8080: True, 8081: False, 8082: True}
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("8080", 2, "no port to publish"),
+        ("0:80", 2, "no port, or range"),
+        ("80-90:80-91", 2, "not of the same length"),
+        ("8080:80/icmp", 2, "protocols: tcp, udp, sctp"),
+        ("x:8080:80", 2, "does not appear to be"),
+        ("[::1]:8080:80", 2, "forwards nothing from ::1"),
+        ("8080:80 --allow-from x", 2, "no network"),
+        ("8080:80 --network nowhere", 5, "there is no network"),
+        ("8080:80 --ifname eth7", 5, "it is not clear which endpoint"),
+        ("198.51.100.1:8080:80", 4, "this host has no address 198.51.100.1"),
+        ("8080:80 8080:81", 4, "is asked for twice"),
+        ("9090:80", 4, "has it published"),
+        ("9000-9100:8000-8100", 4, "has it published"),
+        ("7070:80", 4, "listens on tcp port 7070"),
+        ("127.0.0.1:7070:80", 4, "listens on tcp port 7070"),
+        ("6060:80", 4, "a rule that is not nettool's takes that port"),
+        ("5050:80/udp", 4, "a rule of an endpoint that is gone takes that port"),
+    ],
+)
+def test_what_cannot_be_published_is_refused(module_host: Host, words: str, status: int, said: str) -> None:
+    host = module_host
+    if "br-lan" not in host.check("ip", "-o", "link"):
+        _furnish(host, "beside a published one")
+        host.popen("python3", "-m", "http.server", "7070")
+        while not _reaches(host, None, "127.0.0.1:7070"):
+            pass
+        for rule in (
+            "PREROUTING -p tcp -m multiport --dports 6059,6060 -j DNAT --to-destination 10.9.9.9",
+            "PREROUTING -p udp --dport 5050 -m comment --comment nettool:nt0123456789 -j DNAT --to 10.9.9.9",
+        ):
+            host.check("iptables", "-t", "nat", "-A", *rule.split())
+    shown = json.loads(_must(host, "show", "-o", "json"))["interfaces"]
+    pid = next(row["sandbox"] for row in shown if "10.20.0.2/24" in row["addresses"] and row["bridge"])
+    before = host.snapshot()
+    done = host.nettool("publish", pid, *words.split())
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+    assert difference(before, host.snapshot()) == ""
+
+
+def test_nothing_leads_into_an_internal_network(host: Host) -> None:
+    _must(host, "network", "create", "vault", "--internal")
+    pid = host.container()
+    _must(host, "network", "connect", "vault", f"pid:{pid}")
+    done = host.nettool("publish", f"pid:{pid}", "8080:80")
+    assert done.returncode == 4
+    assert "network vault is internal" in done.stderr
+    assert host.nettool("unpublish", f"pid:{pid}", "8080:80").returncode == 4
+    assert host.nettool("publish", f"pid:{host.container()}", "8080:80").returncode == 4
+
+
+@pytest.mark.skipif(not FULL, reason="a second network's containers: scripts/test --all")
+def test_a_published_port_is_no_way_round_isolation(host: Host) -> None:
+    scene = _furnish(host, "both families")
+    _must(host, *scene.words)
+    _must(host, "network", "create", "apart", "--subnet", "10.30.0.0/24")
+    apart = host.container()
+    _must(host, "network", "connect", "apart", f"pid:{apart}")
+    assert not _reaches(host, apart, "10.30.0.1:8080")
+    assert not _reaches(host, apart, "10.20.0.2:80")
