@@ -60,7 +60,8 @@ def _faults(
     here = {address.cidr.partition("/")[0] for address in facts.host.addresses}
     local = port.host_ip is None or port.host_ip.startswith("127.") or port.host_ip in here
     if not local:
-        yield Problem(f"this host has no address {port.host_ip}", (f"it has {', '.join(sorted(here))}",))
+        have = ", ".join(sorted(ip for ip in here if not ip.startswith("fe80:")))
+        yield Problem(f"this host has no address {port.host_ip}", (f"it has {have}",))
     if any(same_place(port, other) for other in before):
         yield Problem(f"{port} is asked for twice")
     for record in records.endpoints:
