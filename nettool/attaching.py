@@ -25,6 +25,10 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
     sandbox = resolve_sandbox(request.target, facts, findings)
     endpoint = resolve_attach(wanted, sandbox, facts, findings)
     dialect = choose_dialect(request.dialect, facts)
+    known = records.endpoint(endpoint.host_end)
+    if known is not None:
+        # Today's facts no longer show what it took the place of.
+        endpoint = replace(endpoint, replaced=known.endpoint.replaced or endpoint.replaced)
     if request.published:
         from nettool.portchecks import check_ports, decide_ports  # most publish nothing
         from nettool.ports import parse_ports

@@ -13,6 +13,7 @@ import typer
 
 from nettool import __version__
 from nettool.arguments import Arguments, Kind
+from nettool.text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,8 +26,11 @@ SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
 def run_typer(verbs: Iterable[Verb], words: Sequence[str]) -> int:
-    """Let Typer read `words` and carry out what they say; return the exit status."""
-    result = build(verbs)(args=list(words), prog_name="nettool", standalone_mode=True)
+    """Let Typer read `words` and carry out what they say; return the exit status.
+
+    Typer shows a mistaken word as it is: what a terminal could act on is written as an escape before.
+    """
+    result = build(verbs)(args=[safe(word) for word in words], prog_name="nettool", standalone_mode=True)
     return result if isinstance(result, int) else 0
 
 

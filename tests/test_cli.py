@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hosts import ROOT, Host
-from plan_kinds import Kind, Scene, furnish
+from plan_kinds import KINDS, Kind, Scene, furnish
 from shims import Shims, commands_in, joined
 from snapshot import difference
 
@@ -289,6 +289,16 @@ def test_a_saved_plan_runs_the_commands_that_it_shows(scene: Scene, shims: Shims
     assert joined(shims.changes) == joined(shown)
     scene.host.nettool(*scene.detach("classic")).check_returncode()
     assert difference(before, scene.snapshot()) == ""
+
+
+def test_a_saved_plan_that_was_carried_out_has_nothing_left_to_do(host: Host, tmp_path: Path) -> None:
+    kind = next(kind for kind in KINDS if kind.name == "default route replaced")
+    scene, file = furnish(host, kind), tmp_path / "plan.json"
+    host.nettool(*scene.attach("classic"), "--export", str(file)).check_returncode()
+    host.nettool("apply", str(file)).check_returncode()
+    again = host.nettool("apply", str(file))
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("nothing to do")
 
 
 def test_a_saved_plan_is_read_from_standard_input_too(scene: Scene, saved: Path) -> None:
