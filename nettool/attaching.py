@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
     """Plan to give a sandbox an interface on a bridge."""
-    known = tuple(record.endpoint.host_end for record in records.endpoints)
-    wanted = replace(parse_attach(request), known_ends=known)
+    ends = tuple(record.endpoint.host_end for record in records.endpoints)
+    wanted = replace(parse_attach(request), known_ends=ends)
     findings = Findings()
     sandbox = resolve_sandbox(request.target, facts, findings)
     endpoint = resolve_attach(wanted, sandbox, facts, findings)
     dialect = choose_dialect(request.dialect, facts)
+    network = next((r.network for r in records.networks if r.network.bridge == endpoint.bridge), None)
+    endpoint = replace(endpoint, isolated=network is not None and network.isolate)
     known = records.endpoint(endpoint.host_end)
     if known is not None:
         # Today's facts no longer show what it took the place of.

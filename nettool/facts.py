@@ -36,6 +36,8 @@ class LinkFact(Value):
     """Whether the MAC was set by somebody (NET_ADDR_SET); None where that is not known."""
     hairpin: bool = False
     """Whether the bridge sends what came from this port back to it."""
+    isolated: bool = False
+    """Whether the bridge keeps this port from its other isolated ones."""
 
 
 class AddressFact(Value):

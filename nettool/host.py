@@ -267,6 +267,7 @@ def _link(raw: dict[str, Any], numbers: dict[str, int]) -> LinkFact:
     # Of a peer in another namespace ip tells the index, of one in the same namespace the name.
     peer = raw.get("link_index", numbers.get(raw.get("link", "")))
     kind = raw.get("linkinfo", {}).get("info_kind", "")
+    as_port = raw.get("linkinfo", {}).get("info_slave_data", {})
     return LinkFact(
         name=raw["ifname"],
         index=raw["ifindex"],
@@ -278,7 +279,8 @@ def _link(raw: dict[str, Any], numbers: dict[str, int]) -> LinkFact:
         peer_index=peer,
         peer_nsid=raw.get("link_netnsid"),
         mac_set=_mac_is_set(raw["ifname"], raw["ifindex"]) if kind == "bridge" else None,
-        hairpin=raw.get("linkinfo", {}).get("info_slave_data", {}).get("hairpin", False),
+        hairpin=as_port.get("hairpin", False),
+        isolated=as_port.get("isolated", False),
     )
 
 

@@ -14,12 +14,12 @@ from nettool.model import (
     Bridge,
     BridgeMac,
     Forgotten,
-    Hairpin,
     Inside,
     InterfaceName,
     NetnsFolder,
     NetnsName,
     Port,
+    PortSetting,
     Route,
     Sysctl,
     Up,
@@ -220,14 +220,29 @@ def hairpin(link: str) -> Step:
     With bridge-nf-call-iptables on, what a container sends to its own port is turned round within the
     bridge, which sends nothing back to where it came from.
     """
-    command = ("ip", "link", "set", "dev", link, "type", "bridge_slave", "hairpin")
+    command = _port_setting(link, "hairpin")
     return Step(
         do=Command((*command, "on")),
         undo=Command((*command, "off")),
-        makes=Hairpin(link),
+        makes=PortSetting(link, "hairpin"),
         scope=Scope.ENDPOINT,
         why="the sandbox may use its own published port",
     )
+
+
+def isolate(link: str, *, with_key: str) -> Step:
+    """Keep a port from the bridge's other isolated ports (Linux, bridge(8): isolated)."""
+    return Step(
+        do=Command((*_port_setting(link, "isolated"), "on")),
+        undo=GoesWith(with_key),
+        makes=PortSetting(link, "isolated"),
+        scope=Scope.ENDPOINT,
+        why="the containers of this network are kept from each other",
+    )
+
+
+def _port_setting(link: str, name: str) -> tuple[str, ...]:
+    return ("ip", "link", "set", "dev", link, "type", "bridge_slave", name)
 
 
 def route_loopback(bridge: str) -> Step:

@@ -148,24 +148,25 @@ class Port(Value):
         return f"{self.link} is a port of {self.bridge}"
 
 
-class Hairpin(Value):
-    """A port that gets back from its bridge what it has sent."""
+class PortSetting(Value):
+    """A bridge's setting for one port that is switched on: `hairpin`, or `isolated` (bridge(8))."""
 
     link: str
+    name: str
 
     @property
     def key(self) -> str:
         """The port's switch."""
-        return f"hairpin {self.link}"
+        return f"{self.name} {self.link}"
 
     def state(self, facts: Facts) -> State:
-        """Present when the port is in hairpin mode."""
+        """Present when the setting is on."""
         link = facts.host.link(self.link)
-        return PRESENT if link is not None and link.hairpin else ABSENT
+        return PRESENT if link is not None and getattr(link, self.name) else ABSENT
 
     def sentence(self) -> str:
         """Say it."""
-        return f"{self.link} is in hairpin mode"
+        return f"{self.link} is a port with {self.name} on"
 
 
 class BridgeMac(Value):
@@ -458,13 +459,13 @@ class Rule(Value):
 
 FACTS: Final = (
     NetnsFolder, NetnsName, VethPair, Port, BridgeMac, Inside, InterfaceName, Up, Address, Route, Sysctl,
-    Forgotten, Bridge, Hairpin, Chain, Rule,
+    Forgotten, Bridge, PortSetting, Chain, Rule,
 )  # fmt: skip
 """Every kind of fact that a step can make true; `Gone` turns one round."""
 
 Fact = (
     NetnsFolder | NetnsName | VethPair | Port | BridgeMac | Inside | InterfaceName | Up | Address | Route
-    | Sysctl | Forgotten | Bridge | Hairpin | Chain | Rule
+    | Sysctl | Forgotten | Bridge | PortSetting | Chain | Rule
 )  # fmt: skip
 
 
@@ -529,6 +530,8 @@ class Endpoint(Value):
     forget: tuple[NeighbourFact, ...] = ()
     """What the host remembers of the addresses from the time when somebody else had them."""
     ports: tuple[PublishedPort, ...] = ()
+    isolated: bool = False
+    """Whether its neighbours on the bridge are kept from it."""
     sole: bool = False
     """Whether the sandbox has no other interface, so that a gateway can be reached one way only."""
 

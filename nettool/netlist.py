@@ -41,6 +41,7 @@ def document(network: Network, endpoints: Iterable[Endpoint] = ()) -> dict[str, 
         "mtu": network.mtu,
         "internal": network.internal,
         "masquerade": network.masquerade,
+        "isolate": network.isolate,
         "labels": dict(label.split("=", 1) for label in network.labels),
         "endpoints": [
             {"sandbox": e.sandbox.target, "interface": e.ifname, "addresses": list(e.addresses)}

@@ -165,6 +165,7 @@ def _decide(
         request.name, "bridge", name,
         mac=naming.mac_of("bridge", request.name) if own else None,
         subnets=subnets, mtu=request.mtu, internal=request.internal, masquerade=request.masquerade,
+        isolate=request.isolate,
         own_bridge=own, labels=request.labels,
     )  # fmt: skip
 
@@ -224,7 +225,7 @@ def _check_bridge(network: Network, facts: Facts, records: Records, findings: Fi
 
 
 def _check_same(known: Network, wanted: Network, findings: Findings) -> None:
-    names = ("driver", "bridge", "subnets", "mtu", "internal", "masquerade", "labels")
+    names = ("driver", "bridge", "subnets", "mtu", "internal", "masquerade", "isolate", "labels")
     differ = [name for name in names if getattr(known, name) != getattr(wanted, name)]
     if differ:
         findings.problem(

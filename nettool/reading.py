@@ -50,9 +50,9 @@ def facts_reader(request: Request, facts_file: str | None) -> Callable[[], Facts
 def records_for(request: Request) -> Records:
     """Return what nettool remembers, with the runs of the past where the request is about one."""
     records = read_records()
-    if isinstance(request, (Attach, Detach, Collect)) and not _with_networks(request, records):
+    if isinstance(request, (Detach, Collect)) and not any(r.endpoint.ports for r in records.endpoints):
         return records
-    from nettool.store.database import read_networks  # most calls are about no network
+    from nettool.store.database import read_networks  # most detach from none
 
     records = replace(records, networks=read_networks())
     if not isinstance(request, Undo):
@@ -60,11 +60,6 @@ def records_for(request: Request) -> Records:
     from nettool.journal import read_runs  # only what is undone is looked up there
 
     return replace(records, runs=read_runs())
-
-
-def _with_networks(request: Attach | Detach | Collect, records: Records) -> bool:
-    """Whether published ports are in it: the chains that they need may be needed by networks, too."""
-    return bool(_published(request)) or any(record.endpoint.ports for record in records.endpoints)
 
 
 class _HostReader:

@@ -73,6 +73,7 @@ class CreateNetwork(Value):
     mtu: int | None = None
     internal: bool = False
     masquerade: bool = True
+    isolate: bool = False
     bridge_name: str | None = None
     labels: tuple[str, ...] = ()
     pools: str = ""

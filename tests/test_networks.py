@@ -46,6 +46,7 @@ KINDS: Final = (
     NetworkKind("IPv6", "lan --subnet fd20::/64"),
     NetworkKind("both families", "lan --subnet 10.20.0.0/24 --subnet fd20::/64 --mtu 1400"),
     NetworkKind("internal", "lan --subnet 10.20.0.0/24 --internal"),
+    NetworkKind("isolated", "lan --subnet 10.20.0.0/24 --isolate"),
     NetworkKind("without masquerade", "lan --subnet 10.20.0.0/24 --no-masquerade"),
     NetworkKind("a bridge of its own name", "lan --subnet 10.20.0.0/24 --bridge-name br-lan"),
     NetworkKind(
@@ -308,6 +309,41 @@ def test_who_reaches_whom(host: Host, policy: str) -> None:
     assert found == expected
     assert host.run("curl", "-sm", "1", "http://10.20.0.2/").returncode == 0
     assert host.run("curl", "-sm", "1", "http://10.22.0.2/").returncode == 0
+
+
+def test_a_script_isolates_too(host: Host, tmp_path: Path) -> None:
+    host.add_bridge("br0")
+    _must(host, "network", "create", "lan", "--isolate", "--subnet", "10.20.0.0/24", "--bridge-name", "br0")
+    pid, script = host.container(), tmp_path / "attach.sh"
+    words = ("attach", "--pid", str(pid), "--bridge", "br0", "--ip", "10.20.0.2/24")
+    before = host.snapshot(pid)
+    _must(host, *words, "--export", str(script))
+    host.check("bash", str(script), "apply")
+    assert "isolated on" in host.check("bridge", "-d", "link")
+    assert _must(host, *words).startswith("nothing to do")
+    host.check("bash", str(script), "apply")
+    host.check("bash", str(script), "undo")
+    assert difference(before, host.snapshot(pid)) == ""
+
+
+def test_isolated_containers_reach_the_gateway_and_not_each_other(host: Host) -> None:
+    _outside(host)
+    _must(host, "network", "create", "lan", "--isolate", "--subnet", "10.20.0.0/24", "--bridge-name", "br0")
+    a, b = _serve(host, "br0", "10.20.0.2/24"), host.container(serve=True)
+    _must(host, "network", "connect", "lan", f"pid:{b}", "--ip", "10.20.0.3")
+    host.check("ip", "address", "add", "10.20.0.9/32", "dev", "lo")
+    expected = {
+        ("10.20.0.3", a): False,
+        ("10.20.0.2", b): False,
+        ("192.0.2.2", a): True,
+        ("192.0.2.2", b): True,
+    }
+    assert {pair: _reaches(host, pair[1], pair[0]) for pair in expected} == expected
+    # Nor by way of the gateway.
+    for pid, neighbour in ((a, "10.20.0.3"), (b, "10.20.0.2")):
+        host.inside(pid, "ip", "route", "add", f"{neighbour}/32", "via", "10.20.0.1")
+    assert {pair: _reaches(host, pair[1], pair[0]) for pair in expected} == expected
+    assert host.run("curl", "-sm", "1", "http://10.20.0.3/").returncode == 0
 
 
 # --- the two variants of iptables

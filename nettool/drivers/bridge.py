@@ -40,6 +40,7 @@ def plug(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
         *((iproute.keep_bridge_mac(endpoint.bridge, pin),) if pin else ()),
         pair,
         iproute.add_port(endpoint.bridge, endpoint.host_end, dialect),
+        *((iproute.isolate(endpoint.host_end, with_key=pair.makes.key),) if endpoint.isolated else ()),
         iproute.set_up(endpoint.host_end, None, dialect, with_key=pair.makes.key),
     )
 
@@ -170,7 +171,13 @@ def _rules(network: Network, family: int, variant: str) -> Iterator[Step]:
     else:
         yield rule("filter", ISOLATE, f"-i BRIDGE ! -o BRIDGE -j {ISOLATE_2}", "what leaves this network")
     yield rule("filter", ISOLATE_2, "-o BRIDGE -j DROP", "must not enter another one of nettool's")
-    yield rule("filter", FORWARD, "-i BRIDGE -o BRIDGE -j ACCEPT", "its containers may talk to each other")
+    if network.isolate:
+        yield rule(
+            "filter", FORWARD, "-i BRIDGE -o BRIDGE -j DROP", "its containers are kept from each other"
+        )
+    else:
+        why = "its containers may talk to each other"
+        yield rule("filter", FORWARD, "-i BRIDGE -o BRIDGE -j ACCEPT", why)
     if network.internal:
         return
     replies = "-o BRIDGE -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"

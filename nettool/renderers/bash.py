@@ -281,6 +281,8 @@ class _Script:
 
     def _look_further(self, fact: Fact) -> tuple[Word, ...]:
         words = self._words
+        if isinstance(fact, model.PortSetting):
+            return ("look_port_setting",), words.link(fact.link), (fact.name,)
         if isinstance(fact, model.Forgotten):
             return ("look_neighbour",), words.word((Kind.BRIDGE,), fact.link), (fact.ip,), (fact.mac,)
         if isinstance(fact, model.Address):

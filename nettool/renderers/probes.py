@@ -58,6 +58,9 @@ def probe(fact: Fact, words: Words) -> Probe:
 
 
 def _probe_inside(fact: Fact, words: Words) -> Probe:
+    if isinstance(fact, model.PortSetting):
+        shown = (*_words("ip", "-o", "-d", "link", "show", "dev"), words.link(fact.link))
+        return Probe(shown, (f" {fact.name} on ",))
     if isinstance(fact, model.Sysctl):
         enter = (*_words("ip", "netns", "exec"), words.netns(fact.netns)) if fact.netns else ()
         key = words.sysctl_key(fact.name) or (fact.name,)

@@ -28,6 +28,7 @@ def run(arguments: Arguments) -> int:
         mtu=arguments.number("mtu"),
         internal=arguments.flag("internal"),
         masquerade=not arguments.flag("no_masquerade"),
+        isolate=arguments.flag("isolate"),
         bridge_name=arguments.text("bridge_name"),
         labels=arguments.texts("label"),
         pools=os.environ.get("NETTOOL_ADDRESS_POOLS") or DEFAULT_POOLS,
@@ -59,6 +60,7 @@ VERB = Verb(
         ),
         Option(("--mtu",), "The MTU of its interfaces in bytes.", Kind.NUMBER, metavar="BYTES"),
         Option(("--internal",), "No way out of it, and none into it.", Kind.FLAG),
+        Option(("--isolate",), "Its containers reach the gateway and beyond, not each other.", Kind.FLAG),
         Option(("--no-masquerade",), "Outside, its containers are seen by their own addresses.", Kind.FLAG),
         Option(
             ("--bridge-name",),
