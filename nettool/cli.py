@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 VERBS: Final = (
     "attach", "detach", "apply", "confirm", "undo", "history", "recover", "gc",
-    "network create", "network ls", "network inspect", "network rm", "network connect",
+    "network create", "network ls", "network inspect", "network rm", "network prune", "network connect",
     "network disconnect", "publish", "unpublish", "ports", "show", "facts", "lab",
 )  # fmt: skip
 

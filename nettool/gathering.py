@@ -1,4 +1,4 @@
-"""Find every leftover on the host, and show or clear each in a run of its own."""
+"""Find every leftover on the host, or unused network, and show or clear each in a run of its own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 
 from nettool.collecting import leftovers, strange_names
 from nettool.locks import HOST, Locks
+from nettool.networks import unused
 from nettool.pipeline import change, make_plan
 from nettool.reading import facts_reader, records_for
 from nettool.render import commands
-from nettool.request import Collect
+from nettool.request import Collect, RemoveNetwork
 from nettool.store.rundir import run_folder
 from nettool.value import Value, replace
 
@@ -63,6 +64,19 @@ def gather(mode: Mode) -> Gathered:
     if not mode.dry_run:
         _tidy(mode, facts)
     return Gathered(tuple(plans), strange_names(facts, records), not mode.dry_run, mode.explain)
+
+
+def prune(mode: Mode) -> Gathered:
+    """Find the networks that nobody is on; unless it is a dry run, remove them. Raises NettoolError."""
+    first = RemoveNetwork("")
+    names = unused(facts_reader(first, None)(), records_for(first))
+    plans = []
+    for name in names:
+        request = RemoveNetwork(name)
+        plans.append(make_plan(request, facts_reader(request, None))[0])
+        if not mode.dry_run:
+            change(request, replace(mode, quiet=True))
+    return Gathered(tuple(plans), (), not mode.dry_run, mode.explain)
 
 
 def _tidy(mode: Mode, facts: Facts) -> None:

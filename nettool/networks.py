@@ -268,18 +268,26 @@ def _goes(step: Step, record: NetworkRecord, *, last: bool) -> bool:
     return step.scope is Scope.NETWORK and step.makes.key in record.made
 
 
+def unused(facts: Facts, records: Records) -> tuple[str, ...]:
+    """Return the names of the networks that nobody is on."""
+    return tuple(
+        record.network.name for record in records.networks if not users_of(record.network, facts, records)
+    )
+
+
 def _check_unused(network: Network, facts: Facts, records: Records, findings: Findings) -> None:
-    ports = [link.name for link in facts.host.links if link.master == network.bridge and network.bridge]
-    if not ports:
-        return
-    by_end = {record.endpoint.host_end: record.endpoint for record in records.endpoints}
-    users = [
-        f"{by_end[port].sandbox.target} ({by_end[port].ifname})" if port in by_end else port for port in ports
-    ]
-    if not network.own_bridge:
-        users = [user for user, port in zip(users, ports, strict=True) if port in by_end]
+    users = users_of(network, facts, records)
     if users:
         findings.problem(
             f"network {network.name} is in use", f"by {', '.join(users)}",
             hints=(f"nettool network disconnect {network.name} TARGET",),
         )  # fmt: skip
+
+
+def users_of(network: Network, facts: Facts, records: Records) -> list[str]:
+    """Return who is plugged into a network's bridge, as words."""
+    ports = [link.name for link in facts.host.links if link.master == network.bridge and network.bridge]
+    by_end = {record.endpoint.host_end: record.endpoint for record in records.endpoints}
+    if not network.own_bridge:
+        ports = [port for port in ports if port in by_end]
+    return [f"{by_end[p].sandbox.target} ({by_end[p].ifname})" if p in by_end else p for p in ports]

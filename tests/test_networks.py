@@ -252,6 +252,28 @@ def test_a_network_in_use_is_not_removed(host: Host) -> None:
     assert host.nettool("network", "inspect", "lan").returncode == 5
 
 
+def test_networks_that_nobody_is_on_are_pruned(host: Host) -> None:
+    before = host.snapshot()
+    for name in ("one", "two", "three"):
+        _must(host, "network", "create", name)
+    pid = host.container()
+    _must(host, "network", "connect", "two", f"pid:{pid}")
+    made = host.snapshot(pid)
+    shown = _must(host, "network", "prune", "--dry-run")
+    assert "NETTOOL-NAT" in shown
+    assert "nettool:two" not in shown
+    assert difference(made, host.snapshot(pid)) == ""
+    assert _must(host, "network", "prune") == "done: remove network one\ndone: remove network three\n"
+    assert json.loads(_must(host, "network", "prune", "-o", "json"))["found"] == []
+    assert [n["name"] for n in json.loads(_must(host, "network", "ls", "-o", "json"))["networks"]] == ["two"]
+    _must(host, "network", "disconnect", "two", f"pid:{pid}")
+    assert _must(host, "network", "prune") == "done: remove network two\n"
+    assert _must(host, "network", "prune") == "nothing to clear away\n"
+    after = host.snapshot()
+    assert before["host: iptables"] == after["host: iptables"]
+    assert before["host: link"] == after["host: link"]
+
+
 # --- who reaches whom
 
 
