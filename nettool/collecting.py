@@ -112,7 +112,10 @@ def _is_where_it_was(sandbox: Sandbox, facts: Facts) -> bool:
 
 def place_of(sandbox: Sandbox) -> Target:
     """Return the process, or the path, by which a sandbox was reached."""
-    return Target("pid", str(sandbox.pid)) if sandbox.pid is not None else Target("path", sandbox.path)
+    if sandbox.pid is not None:
+        return Target("pid", str(sandbox.pid))
+    named = sandbox.path == f"/var/run/netns/{sandbox.netns.name}"
+    return Target("netns", sandbox.netns.name) if named else Target("path", sandbox.path)
 
 
 def known(records: Records) -> tuple[Record, ...]:

@@ -8,25 +8,56 @@ from nettool.attaching import plan_attach
 from nettool.detaching import endpoints_of, plan_detach
 from nettool.errors import Refused, TargetNotFound, UsageError
 from nettool.ipam import address_fault, next_address
+from nettool.lowering import choose_dialect
+from nettool.model import Connection
 from nettool.plan import NetworkChange, Plan
-from nettool.request import Attach, Detach
+from nettool.request import RUNTIMES, Attach, Detach
 from nettool.resolve import Findings, resolve_sandbox
 from nettool.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from nettool.facts import Facts
     from nettool.ipam import Subnet
-    from nettool.model import Endpoint, NetworkRecord, Records
+    from nettool.model import Endpoint, Network, NetworkRecord, Records
     from nettool.request import Connect, Disconnect, Target
+
+WAITING: Final = ("created", "exited", "stopped", "configured", "initialized")
+"""What runtimes call a container that does not run, and can be started."""
 
 
 def plan_connect(request: Connect, facts: Facts, records: Records) -> Plan:
-    """Plan to put a sandbox on a network. Raises TargetNotFound and Refused."""
+    """Plan to put a sandbox on a network. Raises TargetNotFound and Refused.
+
+    A container that does not run is only put on record: it is wired when it starts.
+    """
     record = network_record(request.network, records)
-    network = record.network
     addresses = choose_addresses(request, facts, records)
-    attach = Attach(
+    if is_waiting(request.target, facts):
+        planned = _put_on_record(request, facts)
+    else:
+        planned = plan_attach(_as_attach(request, record.network, addresses), facts, records)
+    given = tuple(text.partition("/")[0] for text in addresses)
+    asked = (request.ip, request.ip6)
+    last = tuple(address for address in given if address not in asked) or record.last
+    there = _endpoint_on(record, request.target, facts, records)
+    name = lasting_name(request.target, facts)
+    kept = record.connection(name) if name else None
+    after = replace(record, last=last) if there is None and kept is None else record
+    if name is not None:
+        after = after.with_connection(name, _connection(name, request, addresses, kept))
+    return replace(
+        planned,
+        request=request,
+        title=f"connect {request.target} to {record.network.name}",
+        networks=() if after == record else (NetworkChange(after, record),),
+    )
+
+
+def _as_attach(request: Connect, network: Network, addresses: tuple[str, ...]) -> Attach:
+    return Attach(
         target=request.target,
         addresses=addresses,
         bridge=network.bridge or "",
@@ -38,27 +69,61 @@ def plan_connect(request: Connect, facts: Facts, records: Records) -> Plan:
         allow_from=request.allow_from,
         dialect=request.dialect,
     )
-    planned = plan_attach(attach, facts, records)
-    given = tuple(text.partition("/")[0] for text in addresses)
-    asked = (request.ip, request.ip6)
-    last = tuple(address for address in given if address not in asked) or record.last
-    changes = () if last == record.last or not planned.to_do else (replace(record, last=last),)
-    return replace(
-        planned,
-        request=request,
-        title=f"connect {request.target} to {network.name}",
-        networks=tuple(NetworkChange(after, record) for after in changes),
-    )
+
+
+def _put_on_record(request: Connect, facts: Facts) -> Plan:
+    found = facts.sandbox(str(request.target))
+    state = found.state if found else ""
+    note = f"{request.target} is {state}: it is wired when it runs, by `nettool restore`"
+    dialect = choose_dialect(request.dialect, facts)
+    return Plan(request, "", dialect, (), (), (), notes=(note,)).against(facts)
+
+
+def _connection(
+    name: str, request: Connect, addresses: tuple[str, ...], before: Connection | None
+) -> Connection:
+    """Return what is kept of a connection; ports that were published before stay so."""
+    published = request.published or (before.published if before else ())
+    allowed = request.allow_from if request.published else (before.allow_from if before else ())
+    return Connection(
+        name, addresses, request.ifname, request.mac, request.default_route, published, allowed,
+        request.dialect,
+    )  # fmt: skip
+
+
+def is_waiting(target: Target, facts: Facts) -> bool:
+    """Whether a target is a container that does not run, and can be started."""
+    found = facts.sandbox(str(target))
+    return found is not None and found.state in WAITING
+
+
+def lasting_name(target: Target, facts: Facts) -> str | None:
+    """Return the name by which a sandbox is found again when it is started anew; a pid is none."""
+    found = facts.sandbox(str(target))
+    answers = found.answers_to if found else ()
+    names = (name for name in answers if name.partition(":")[0] in RUNTIMES)
+    return next(names, str(target) if target.kind == "netns" else None)
 
 
 def plan_disconnect(request: Disconnect, facts: Facts, records: Records) -> Plan:
     """Plan to take a sandbox off a network; nothing is to do when it is not on it."""
     record = network_record(request.network, records)
     there = _endpoint_on(record, request.target, facts, records)
-    # A name that no interface can have matches none.
-    detach = Detach(request.target, ifname=there.ifname if there else "", dialect=request.dialect)
-    planned = plan_detach(detach, facts, records)
-    return replace(planned, request=request, title=f"disconnect {request.target} from {request.network}")
+    if there is None and is_waiting(request.target, facts):
+        planned = Plan(request, "", choose_dialect(request.dialect, facts), (), (), (), inverse=True)
+        planned = planned.against(facts)
+    else:
+        # A name that no interface can have matches none.
+        detach = Detach(request.target, ifname=there.ifname if there else "", dialect=request.dialect)
+        planned = plan_detach(detach, facts, records)
+    name = lasting_name(request.target, facts) or str(request.target)
+    after = record.with_connection(name, None)
+    return replace(
+        planned,
+        request=request,
+        title=f"disconnect {request.target} from {request.network}",
+        networks=() if after == record else (NetworkChange(after, record),),
+    )
 
 
 def network_record(name: str, records: Records) -> NetworkRecord:
@@ -82,15 +147,25 @@ def choose_addresses(request: Connect, facts: Facts, records: Records) -> tuple[
     """
     record = network_record(request.network, records)
     there = _endpoint_on(record, request.target, facts, records)
-    used = _used(record, facts, records)
+    name = lasting_name(request.target, facts) or ""
+    kept = record.connection(name)
+    have = there.addresses if there else kept.addresses if kept else ()
+    promised = {
+        c.partition("/")[0]: k.target for k in record.connections if k.target != name for c in k.addresses
+    }
+    used = _used(record, facts, records) | promised.keys()
     chosen = []
     asked = {4: request.ip, 6: request.ip6}
     for subnet in record.network.subnets:
         family = 6 if ":" in subnet.cidr else 4
         length = subnet.cidr.partition("/")[2]
-        own = next((c for c in there.addresses if (":" in c) == (family == 6)), None) if there else None
+        own = next((c for c in have if (":" in c) == (family == 6)), None)
         if asked[family] is not None:
-            chosen.append(f"{_asked(asked[family] or '', subnet, own)}/{length}")
+            address = _asked(asked[family] or "", subnet, own)
+            if address in promised:
+                why = (f"it is kept for {promised[address]}",)
+                raise Refused(f"address {address} cannot be given", why=why)
+            chosen.append(f"{address}/{length}")
             asked[family] = None
         elif own is not None:
             chosen.append(own)

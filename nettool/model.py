@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 
-from nettool.value import Value
+from nettool.value import Value, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -553,6 +553,22 @@ class Network(Value):
     """Each as `KEY=VALUE`."""
 
 
+class Connection(Value):
+    """That a sandbox is to be on a network, also when it starts again: whom, and as what.
+
+    The target is one that lasts: a container's name, or a namespace's.
+    """
+
+    target: str
+    addresses: tuple[str, ...]
+    ifname: str | None = None
+    mac: str | None = None
+    default_route: str = "keep"
+    published: tuple[str, ...] = ()
+    allow_from: tuple[str, ...] = ()
+    dialect: str = "auto"
+
+
 class NetworkRecord(Value):
     """What nettool remembers of a network: how it was decided, and which steps were its own."""
 
@@ -560,6 +576,18 @@ class NetworkRecord(Value):
     made: tuple[str, ...]
     last: tuple[str, ...] = ()
     """The addresses that were given out last, one a family at most."""
+    connections: tuple[Connection, ...] = ()
+
+    def connection(self, target: str) -> Connection | None:
+        """Return what is kept of a sandbox that is to be on the network."""
+        return next((kept for kept in self.connections if kept.target == target), None)
+
+    def with_connection(self, target: str, kept: Connection | None) -> NetworkRecord:
+        """Return the record with another connection of that sandbox, or with none."""
+        if kept == self.connection(target):
+            return self
+        others = tuple(other for other in self.connections if other.target != target)
+        return replace(self, connections=(*others, *((kept,) if kept else ())))
 
 
 class Record(Value):

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from nettool.facts import Facts
     from nettool.ipam import IPNetwork
-    from nettool.model import Records
+    from nettool.model import Records, Sandbox
     from nettool.plan import Step
-    from nettool.request import CreateNetwork, RemoveNetwork
+    from nettool.request import CreateNetwork, RemoveNetwork, RestoreNetwork
 
 DRIVERS: Final = ("bridge", "none")
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
@@ -142,7 +142,7 @@ def plan_create(request: CreateNetwork, facts: Facts, records: Records) -> Plan:
     done = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
     before = known.made if known else ()
     made = (*before, *(key for key in done if key not in before))
-    record = NetworkRecord(network, made)
+    record = replace(known, network=network, made=made) if known else NetworkRecord(network, made)
     return planned if record == known else replace(planned, networks=(NetworkChange(record, known),))
 
 
@@ -290,4 +290,38 @@ def users_of(network: Network, facts: Facts, records: Records) -> list[str]:
     by_end = {record.endpoint.host_end: record.endpoint for record in records.endpoints}
     if not network.own_bridge:
         ports = [port for port in ports if port in by_end]
-    return [f"{by_end[p].sandbox.target} ({by_end[p].ifname})" if p in by_end else p for p in ports]
+    wired = [f"{by_end[p].sandbox.target} ({by_end[p].ifname})" if p in by_end else p for p in ports]
+    there = {name for p in ports if p in by_end for name in _names(by_end[p].sandbox)}
+    record = records.network(network.name)
+    kept = record.connections if record else ()
+    return [*wired, *(f"{each.target} (not wired)" for each in kept if each.target not in there)]
+
+
+def _names(sandbox: Sandbox) -> tuple[str, ...]:
+    return sandbox.target, f"{sandbox.runtime}:{sandbox.container}"
+
+
+def plan_restore(request: RestoreNetwork, facts: Facts, records: Records) -> Plan:
+    """Plan to make again what is gone of a network. Raises TargetNotFound."""
+    record = records.network(request.name)
+    if record is None:
+        raise TargetNotFound(f"there is no network {request.name!r}")
+    network, findings = record.network, Findings()
+    if not network.own_bridge and facts.host.link(network.bridge or "") is None:
+        findings.problem(
+            f"the bridge {network.bridge} is gone", "it was not nettool's, so it is not made again"
+        )
+    steps = _steps(network, facts)
+    check_tools(steps, facts, findings)
+    planned = Plan(
+        request=request,
+        title=f"restore network {network.name}",
+        dialect="classic",
+        steps=steps,
+        sandboxes=(),
+        changes=(),
+        problems=tuple(findings.problems),
+    ).against(facts)
+    new = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
+    after = replace(record, made=tuple(dict.fromkeys((*record.made, *new))))
+    return planned if after == record else replace(planned, networks=(NetworkChange(after, record),))

@@ -16,6 +16,8 @@ from nettool.request import (
     Disconnect,
     Publish,
     RemoveNetwork,
+    RestoreNetwork,
+    RestorePorts,
     Undo,
 )
 from nettool.resolve import check_dialect, parse_attach
@@ -24,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nettool.facts import Facts
     from nettool.model import Records
-    from nettool.request import Request, Unpublish
+    from nettool.request import OnNetworks, Request, Unpublish
 
 
 def plan(request: Request, facts: Facts, records: Records) -> Plan:
@@ -55,11 +57,7 @@ def plan(request: Request, facts: Facts, records: Records) -> Plan:
     return planned
 
 
-def _plan_on_networks(
-    request: CreateNetwork | RemoveNetwork | Connect | Disconnect | Publish | Unpublish,
-    facts: Facts,
-    records: Records,
-) -> Plan:
+def _plan_on_networks(request: OnNetworks, facts: Facts, records: Records) -> Plan:
     if isinstance(request, CreateNetwork):
         from nettool.networks import plan_create
 
@@ -76,13 +74,21 @@ def _plan_on_networks(
         from nettool.connecting import plan_disconnect
 
         return plan_disconnect(request, facts, records)
+    if isinstance(request, RestoreNetwork):
+        from nettool.networks import plan_restore
+
+        return plan_restore(request, facts, records)
+    return _plan_on_ports(request, facts, records)
+
+
+def _plan_on_ports(request: Publish | Unpublish | RestorePorts, facts: Facts, records: Records) -> Plan:
+    from nettool import publishing
+
     if isinstance(request, Publish):
-        from nettool.publishing import plan_publish
-
-        return plan_publish(request, facts, records)
-    from nettool.publishing import plan_unpublish
-
-    return plan_unpublish(request, facts, records)
+        return publishing.plan_publish(request, facts, records)
+    if isinstance(request, RestorePorts):
+        return publishing.plan_restore_ports(request, facts, records)
+    return publishing.plan_unpublish(request, facts, records)
 
 
 def check(request: Request) -> None:

@@ -16,6 +16,8 @@ from nettool.request import (
     Disconnect,
     Publish,
     RemoveNetwork,
+    RestoreNetwork,
+    RestorePorts,
     Undo,
     Unpublish,
 )
@@ -92,7 +94,8 @@ class _HostReader:
 
 def _needs_firewall(request: Request) -> bool:
     """Whether the request is about rules: its own, or those of endpoints that it takes away."""
-    if isinstance(request, (CreateNetwork, RemoveNetwork, Publish, Unpublish)) or _published(request):
+    rules = (CreateNetwork, RemoveNetwork, RestoreNetwork, RestorePorts, Publish, Unpublish)
+    if isinstance(request, rules) or _published(request):
         return True
     if not isinstance(request, (Detach, Disconnect, Collect)):
         return False

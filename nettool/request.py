@@ -108,6 +108,18 @@ class Disconnect(Value):
     dialect: str = "auto"
 
 
+class RestoreNetwork(Value):
+    """Make again what is gone of a network: after a reboot, or when the firewall was loaded anew."""
+
+    name: str
+
+
+class RestorePorts(Value):
+    """Make again the rules of an endpoint's published ports; the endpoint by its host end's name."""
+
+    host_end: str
+
+
 class Publish(Value):
     """Let ports of the host lead to a running sandbox, as `[HOSTIP:]PORT:PORT/PROTOCOL` says.
 
@@ -130,15 +142,7 @@ class Unpublish(Value):
     every: bool = False
 
 
-Request = (
-    Attach
-    | Detach
-    | Undo
-    | Collect
-    | CreateNetwork
-    | RemoveNetwork
-    | Connect
-    | Disconnect
-    | Publish
-    | Unpublish
+OnNetworks = (
+    CreateNetwork | RemoveNetwork | RestoreNetwork | Connect | Disconnect | Publish | Unpublish | RestorePorts
 )
+Request = Attach | Detach | Undo | Collect | OnNetworks

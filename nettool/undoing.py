@@ -68,10 +68,18 @@ def _turned_round(run: Logged, records: Records) -> Iterator[Change]:
 
 
 def _networks_turned_round(run: Logged, records: Records) -> Iterator[NetworkChange]:
-    """Yield the records to put back, where nothing has changed them since."""
+    """Yield the records to put back; of what has changed since, only who is to be on the network."""
     for change in run.networks:
-        if records.network(change.name) == change.after:
+        now = records.network(change.name)
+        if now == change.after:
             yield change.turned()
+        elif now is not None and change.before is not None and change.after is not None:
+            back = now
+            for kept in {*change.before.connections, *change.after.connections}:
+                if now.connection(kept.target) == change.after.connection(kept.target):
+                    back = back.with_connection(kept.target, change.before.connection(kept.target))
+            if back != now:
+                yield NetworkChange(back, now)
 
 
 def _as_it_is(run: Logged, started: Iterable[Step], facts: Facts) -> Iterator[Step]:

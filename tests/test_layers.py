@@ -59,6 +59,7 @@ ROOMS: Final = (
     ("nettool.recovery",),
     ("nettool.countdown",),
     ("nettool.pipeline", "nettool.savedplan", "nettool.export", "nettool.lab", "nettool.gathering"),
+    ("nettool.restoring",),
     ("nettool.plugins",),
     ("nettool.commands",),
     ("nettool.typer_app",),

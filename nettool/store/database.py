@@ -13,7 +13,7 @@ import os
 from nettool.codec import Malformed, decode, encode
 from nettool.errors import Refused
 from nettool.ipam import Subnet
-from nettool.model import Network, NetworkRecord
+from nettool.model import Connection, Network, NetworkRecord
 from nettool.store.rundir import check_owner
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nettool.plan import NetworkChange
 
-_CLASSES: Final = (Network, NetworkRecord, Subnet)
+_CLASSES: Final = (Connection, Network, NetworkRecord, Subnet)
 _MIGRATIONS: Final = (
     """
     CREATE TABLE networks (

@@ -1,0 +1,52 @@
+"""`nettool restore`: make again what is on record and no longer there."""
+
+from __future__ import annotations
+
+from nettool.arguments import Kind, Option, Verb
+from nettool.commands.options import DRY_RUN, EXPLAIN, JSON, LOCK_TIMEOUT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nettool.arguments import Arguments
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out `nettool restore`."""
+    from nettool import output
+    from nettool.envelope import envelope
+    from nettool.pipeline import Mode
+    from nettool.render import commands
+    from nettool.restoring import restore
+
+    mode = Mode.of(arguments)
+    restored = restore(mode, firewall_only=arguments.flag("firewall"))
+    if arguments.text("output") == "json":
+        output.print_json(envelope("restore", **restored.document()))
+    elif mode.dry_run:
+        output.print_lines(
+            "".join(commands(plan, explain=mode.explain) for plan in restored.plans).splitlines()
+        )
+    else:
+        output.print_lines([f"done: {plan.title}" for plan in restored.plans] or ["nothing to restore"])
+    for name in restored.waiting:
+        output.note_line(f"{name}: not running; it is wired when it is restored again")
+    for failure in restored.failures:
+        output.warn(failure.what, *failure.why, hints=failure.hints)
+    return 1 if restored.failures else 0
+
+
+VERB = Verb(
+    name="restore",
+    summary="Make again what is on record and no longer there.",
+    description="After a reboot, a container's restart, or a reload of the firewall: the networks, the "
+    "rules, and the interfaces of every container that runs, with the addresses they had.",
+    run=run,
+    options=(
+        Option(("--firewall",), "The networks and rules alone; leave containers as they are.", Kind.FLAG),
+        DRY_RUN,
+        EXPLAIN,
+        JSON,
+        LOCK_TIMEOUT,
+    ),
+    examples=("nettool restore --dry-run", "nettool restore", "nettool restore --firewall"),
+)

@@ -1,0 +1,102 @@
+"""Make again what records say and the host no longer has: after a reboot, a restart, a firewall reload.
+
+Networks first, then what dead sandboxes have left is cleared, then each sandbox that runs is wired. Each
+is a run of its own: what cannot be restored does not keep the rest from it.
+"""
+
+from __future__ import annotations
+
+from nettool.connecting import is_waiting, lasting_name
+from nettool.errors import NettoolError
+from nettool.gathering import gather
+from nettool.pipeline import change, make_plan
+from nettool.reading import facts_reader, records_for
+from nettool.request import Connect, RestoreNetwork, RestorePorts, Target
+from nettool.value import Value, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from nettool.model import Connection, Records
+    from nettool.pipeline import Mode
+    from nettool.plan import Plan
+    from nettool.request import Request
+
+
+class Restored(Value):
+    """What was restored, or would be, what waits for its container, and what failed."""
+
+    plans: tuple[Plan, ...]
+    waiting: tuple[str, ...]
+    failures: tuple[NettoolError, ...]
+    done: bool
+
+    def document(self) -> dict[str, Any]:
+        """Return it as a JSON value."""
+        found = [
+            {"title": plan.title, "commands": [list(step.do.words()) for step in plan.to_do]}
+            for plan in self.plans
+        ]
+        failed = [failure.what for failure in self.failures]
+        return {"done": self.done, "restored": found, "waiting": list(self.waiting), "failed": failed}
+
+
+def restore(mode: Mode, *, firewall_only: bool = False, only: str | None = None) -> Restored:
+    """Restore all that is on record, its rules alone, or (`only`) what one sandbox is to have."""
+    plans: list[Plan] = []
+    failures: list[NettoolError] = []
+    records = records_for(RestoreNetwork(""))
+    waiting: list[str] = []
+
+    def carry_out(requests: Iterable[Request]) -> None:
+        for request in requests:
+            try:
+                planned = make_plan(request, facts_reader(request, None))[0]
+                if planned.to_do or planned.networks:
+                    plans.append(planned)
+                    if not mode.dry_run:
+                        change(request, replace(mode, quiet=True))
+            except NettoolError as error:
+                failures.append(error)
+
+    if only is None:
+        carry_out(RestoreNetwork(record.network.name) for record in records.networks)
+        carry_out(
+            RestorePorts(record.endpoint.host_end) for record in records.endpoints if record.endpoint.ports
+        )
+    if not firewall_only:
+        if not mode.dry_run:
+            gather(replace(mode, quiet=True))
+        carry_out(_connections(records, only, waiting, failures))
+    return Restored(tuple(plans), tuple(waiting), tuple(failures), not mode.dry_run)
+
+
+def _connections(
+    records: Records, only: str | None, waiting: list[str], failures: list[NettoolError]
+) -> Iterator[Connect]:
+    """Yield the connections whose sandbox runs; note those that wait for it."""
+    for record in records.networks:
+        for kept in record.connections:
+            if only not in (None, kept.target):
+                continue
+            request = _as_request(record.network.name, kept)
+            try:
+                facts = facts_reader(request, None)()
+            except NettoolError as error:
+                failures.append(error)
+                continue
+            if is_waiting(request.target, facts) or lasting_name(request.target, facts) is None:
+                waiting.append(f"{kept.target} on {record.network.name}")
+            else:
+                yield request
+
+
+def _as_request(network: str, kept: Connection) -> Connect:
+    kind, _, value = kept.target.partition(":")
+    by_family = {":" in cidr: cidr.partition("/")[0] for cidr in kept.addresses}
+    return Connect(
+        network, Target(kind, value), by_family.get(False), by_family.get(True), kept.ifname, kept.mac,
+        kept.default_route, kept.published, kept.allow_from, kept.dialect,
+    )  # fmt: skip

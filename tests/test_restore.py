@@ -1,0 +1,167 @@
+"""What is on record is made again: after a reboot, a container's restart, a reload of the firewall."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from real import IMAGE
+from snapshot import difference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from hosts import Host
+    from real import Docker
+
+SUBNETS = ("--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
+
+
+def _must(host: Host, *words: str, **options: Any) -> str:
+    done = host.nettool(*words, **options)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+def _network(host: Host) -> None:
+    """Make a network, with a sandbox on it that has a port published."""
+    host.add_bridge("br-lan")
+    host.check("ip", "link", "del", "dev", "br-lan")
+    _must(host, "network", "create", "lan", "--bridge-name", "br-lan", *SUBNETS)
+    for name in ("blue", "red"):
+        host.check("ip", "netns", "add", name)
+        _must(host, "network", "connect", "lan", f"netns:{name}", "--publish", f"80{len(name)}:80")
+
+
+def _rules(host: Host) -> list[str]:
+    saved = host.check("iptables-save") + host.check("ip6tables-save")
+    return sorted(line for line in saved.splitlines() if line.startswith(("-A", ":NETTOOL")))
+
+
+def test_rules_that_were_flushed_come_back(host: Host) -> None:
+    _network(host)
+    before = _rules(host)
+    assert _must(host, "restore", "--firewall") == "nothing to restore\n"
+    for program in ("iptables", "ip6tables"):
+        for table in ("filter", "nat"):
+            host.check(program, "-t", table, "-F")
+            host.check(program, "-t", table, "-X")
+    assert "NETTOOL-PUBLISH" in _must(host, "restore", "--firewall", "--dry-run")
+    assert _rules(host) == []
+    said = _must(host, "restore", "--firewall")
+    assert "done: restore network lan" in said
+    assert "done: restore the ports of netns:blue (eth0)" in said
+    assert _rules(host) == before
+    assert _must(host, "restore") == "nothing to restore\n"
+
+
+def test_a_reboot(host: Host, tmp_path: Path) -> None:
+    start = host.snapshot()
+    _network(host)
+    rules, addresses = _rules(host), _addresses(host)
+    # The kernel's state goes, and what was in /run; what is in /var/lib stays.
+    for name in ("blue", "red"):
+        host.check("ip", "netns", "del", name)
+    for program in ("iptables", "ip6tables"):
+        for table in ("filter", "nat"):
+            host.check(program, "-t", table, "-F")
+            host.check(program, "-t", table, "-X")
+    host.check("ip", "link", "del", "dev", "br-lan")
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    fresh = {"NETTOOL_RUN_DIR": str(folder)}
+    host.check("ip", "netns", "add", "blue")
+    done = host.nettool("restore", env=fresh)
+    assert done.returncode == 1
+    assert "netns:red" in done.stderr
+    assert "done: connect netns:blue to lan" in done.stdout
+    host.check("ip", "netns", "add", "red")
+    assert _must(host, "restore", env=fresh) == "done: connect netns:red to lan\n"
+    assert _addresses(host) == addresses
+    assert _unnamed(_rules(host)) == _unnamed(rules)
+    for name in ("blue", "red"):
+        _must(host, "network", "disconnect", "lan", f"netns:{name}", env=fresh)
+        host.check("ip", "netns", "del", name)
+    _must(host, "network", "rm", "lan", env=fresh)
+    assert _rules(host) == []
+    assert difference({"": start["host: link"]}, {"": host.snapshot()["host: link"]}) == ""
+
+
+def _unnamed(rules: list[str]) -> list[str]:
+    """Leave out the names of host ends, which come from the namespaces' numbers, and the order."""
+    return sorted(
+        " ".join(word for word in rule.split() if not word.startswith('"nettool:nt')) for rule in rules
+    )
+
+
+def _addresses(host: Host) -> dict[str, list[str]]:
+    found = {}
+    for name in ("blue", "red"):
+        shown: list[dict[str, Any]] = json.loads(
+            host.check("ip", "-j", "-n", name, "address", "show", "dev", "eth0")
+        )
+        found[name] = [a["local"] for a in shown[0]["addr_info"] if a["scope"] == "global"]
+    return found
+
+
+def test_what_is_on_record_is_not_given_to_others(host: Host) -> None:
+    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/29")
+    host.check("ip", "netns", "add", "blue")
+    _must(host, "network", "connect", "lan", "netns:blue")
+    host.check("ip", "netns", "del", "blue")
+    host.check("ip", "netns", "add", "red")
+    refused = host.nettool("network", "connect", "lan", "netns:red", "--ip", "10.20.0.2")
+    assert refused.returncode == 4
+    assert "it is kept for netns:blue" in refused.stderr
+    in_use = host.nettool("network", "rm", "lan")
+    assert in_use.returncode == 4
+    assert "netns:blue (not wired)" in in_use.stderr
+    host.check("ip", "netns", "add", "blue")
+    assert _must(host, "restore") == "done: connect netns:blue to lan\n"
+    _must(host, "undo", "last")
+    _must(host, "network", "disconnect", "lan", "netns:blue")
+    assert _must(host, "restore") == "nothing to restore\n"
+    _must(host, "network", "rm", "lan")
+
+
+# --- real containers
+
+
+@pytest.fixture
+def network(docker: Docker) -> Iterator[None]:
+    _must(docker, "network", "create", "lan", "--subnet", "10.20.0.0/24")
+    yield
+    docker.rm("web")
+    _must(docker, "gc")
+    docker.nettool("network", "disconnect", "lan", "docker:web")
+    docker.nettool("network", "rm", "lan")
+
+
+@pytest.mark.usefixtures("network")
+def test_a_containers_life(docker: Docker) -> None:
+    host = docker
+    host.cli("create", "--network", "none", "--name", "web", IMAGE, "sleep", "1000")
+    said = host.nettool("network", "connect", "lan", "web", "--ip", "10.20.0.9", "--publish", "8080:80")
+    assert said.returncode == 0, said.stderr
+    assert "it is wired when it runs" in said.stderr
+    assert _must(host, "network", "connect", "lan", "web").startswith("nothing to do")
+    assert "docker:web (not wired)" in host.nettool("network", "rm", "lan").stderr
+    assert "docker:web on lan: not running" in host.nettool("restore").stderr
+
+    for _ in range(2):
+        host.cli("restart", "-t", "0", "web")
+        assert "done: connect docker:web to lan" in _must(host, "restore")
+        shown = host.inside(host.container_pid("web"), "ip", "-o", "address", "show", "dev", "eth0")
+        assert "10.20.0.9/24" in shown
+        assert "10.20.0.9:80" in _must(host, "ports")
+        assert _must(host, "restore") == "nothing to restore\n"
+
+    host.cli("kill", "web")
+    _must(host, "network", "disconnect", "lan", "web")
+    assert _must(host, "network", "disconnect", "lan", "web").startswith("nothing to do")
+    host.cli("start", "web")
+    assert _must(host, "restore") == "nothing to restore\n"
+    assert "eth0" not in host.inside(host.container_pid("web"), "ip", "-o", "link")
+    assert host.nettool("network", "connect", "lan", "docker:nobody").returncode == 5
