@@ -11,7 +11,7 @@ from nettool.ipam import address_fault, next_address
 from nettool.lowering import choose_dialect
 from nettool.model import Connection
 from nettool.plan import NetworkChange, Plan
-from nettool.request import RUNTIMES, Attach, Detach
+from nettool.request import RUNTIMES, Attach, Connect, Detach, Target
 from nettool.resolve import Findings, resolve_sandbox
 from nettool.value import replace
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nettool.facts import Facts
     from nettool.ipam import Subnet
     from nettool.model import Endpoint, Network, NetworkRecord, Records
-    from nettool.request import Connect, Disconnect, Target
+    from nettool.request import Disconnect
 
 WAITING: Final = ("created", "exited", "stopped", "configured", "initialized")
 """What runtimes call a container that does not run, and can be started."""
@@ -34,6 +34,11 @@ def plan_connect(request: Connect, facts: Facts, records: Records) -> Plan:
     A container that does not run is only put on record: it is wired when it starts.
     """
     record = network_record(request.network, records)
+    if request.kept:
+        found = record.connection(str(request.target))
+        if found is None:
+            return Plan(request, f"connect {request.target} to {request.network}", "classic", (), (), ())
+        request = _of_record(request.network, found)
     addresses = choose_addresses(request, facts, records)
     if is_waiting(request.target, facts):
         planned = _put_on_record(request, facts)
@@ -54,6 +59,15 @@ def plan_connect(request: Connect, facts: Facts, records: Records) -> Plan:
         title=f"connect {request.target} to {record.network.name}",
         networks=() if after == record else (NetworkChange(after, record),),
     )
+
+
+def _of_record(network: str, kept: Connection) -> Connect:
+    kind, _, value = kept.target.partition(":")
+    by_family = {":" in cidr: cidr.partition("/")[0] for cidr in kept.addresses}
+    return Connect(
+        network, Target(kind, value), by_family.get(False), by_family.get(True), kept.ifname, kept.mac,
+        kept.default_route, kept.published, kept.allow_from, kept.dialect,
+    )  # fmt: skip
 
 
 def _as_attach(request: Connect, network: Network, addresses: tuple[str, ...]) -> Attach:
@@ -155,6 +169,8 @@ def choose_addresses(request: Connect, facts: Facts, records: Records) -> tuple[
     }
     used = _used(record, facts, records) | promised.keys()
     chosen = []
+    if request.kept:
+        return have
     asked = {4: request.ip, 6: request.ip6}
     for subnet in record.network.subnets:
         family = 6 if ":" in subnet.cidr else 4

@@ -17,7 +17,7 @@ from nettool.history import COMMITTED, INCOMPLETE, NOT_CONFIRMED, TAKEN_BACK
 from nettool.host import NETNS_FOLDER, read_facts
 from nettool.journal import OPEN, put_away, read_journal, resume, runs
 from nettool.pinning import View
-from nettool.plan import reads_firewall, undo_steps
+from nettool.plan import Status, decide, reads_firewall, undo_steps
 from nettool.reading import as_found
 from nettool.store.records import put_back_records, write_records
 from nettool.store.rundir import boot_id, run_folder
@@ -35,24 +35,44 @@ def recover(locks: Locks) -> tuple[Logged, ...]:
     Raises RollbackIncomplete with what could not be taken back.
     """
     boot = boot_id()
-    recovered = []
+    recovered: list[Logged] = []
     for name in reversed(runs(OPEN)):
-        run = _read(name)
-        if run is None or run.boot_id != boot:
-            # Nothing had begun, or the kernel's state went with the boot.
-            shutil.rmtree(f"{run_folder()}/{OPEN}/{name}", ignore_errors=True)
-        elif run.pending and not is_due(run):
-            continue
-        elif run.verified and run.end is None and not run.pending:
-            # All but the records was done: a rollback would undo what the host was shown to have.
-            write_records(run.changes, run.networks)
-            resume(name).end(COMMITTED)
-        elif run.end in (None, INCOMPLETE):
-            take_back(run, locks)
-            recovered.append(run)
-        else:
-            put_away(name)
+        try:
+            run = _close(name, boot, locks)
+        except OSError as error:
+            why = (f"{run_folder()}/{OPEN}/{name}: {error}",)
+            hints = ("make the disk writable, then: nettool recover",)
+            raise Refused(f"run {name} cannot be recovered", why=why, hints=hints) from error
+        recovered += [run] if run else []
     return tuple(recovered)
+
+
+def _close(name: str, boot: str, locks: Locks) -> Logged | None:
+    """Bring one run to its end; return it when it was taken back. Raises OSError."""
+    run = _read(name)
+    if run is None or run.boot_id != boot:
+        # Nothing had begun, or the kernel's state went with the boot.
+        shutil.rmtree(f"{run_folder()}/{OPEN}/{name}", ignore_errors=True)
+        return None
+    if run.pending and not is_due(run):
+        return None
+    if run.verified and run.end is None and not run.pending and _stands(run):
+        # All but the records was done: a rollback would undo what the host was shown to have.
+        write_records(run.changes, run.networks)
+        resume(name).end(COMMITTED)
+        return None
+    if run.end in (None, INCOMPLETE):
+        take_back(run, locks)
+        return run
+    put_away(name)
+    return None
+
+
+def _stands(run: Logged) -> bool:
+    """Whether the host shows what a run has done: a disk that took no line may hide that it was undone."""
+    firewall = reads_firewall(run.ran)
+    facts = read_facts(as_found(run.sandboxes), with_ipv6=True, with_firewall=firewall)
+    return all(decide(step, facts).status is Status.ALREADY for step in run.ran)
 
 
 def _read(name: str) -> Logged | None:

@@ -86,7 +86,10 @@ class RemoveNetwork(Value):
 
 
 class Connect(Value):
-    """Put a sandbox on a network. Without an address of a family, the next free one is taken."""
+    """Put a sandbox on a network. Without an address of a family, the next free one is taken.
+
+    `kept` asks for what is on record of it, and for nothing when that is gone.
+    """
 
     network: str
     target: Target
@@ -98,6 +101,7 @@ class Connect(Value):
     published: tuple[str, ...] = ()
     allow_from: tuple[str, ...] = ()
     dialect: str = "auto"
+    kept: bool = False
 
 
 class Disconnect(Value):

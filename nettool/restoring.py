@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from nettool.model import Connection, Records
+    from nettool.model import Records
     from nettool.pipeline import Mode
     from nettool.plan import Plan
     from nettool.request import Request
@@ -47,17 +47,17 @@ def restore(mode: Mode, *, firewall_only: bool = False, only: str | None = None)
     """Restore all that is on record, its rules alone, or (`only`) what one sandbox is to have."""
     plans: list[Plan] = []
     failures: list[NettoolError] = []
-    records = records_for(RestoreNetwork(""))
     waiting: list[str] = []
+    records = records_for(RestoreNetwork(""))
 
     def carry_out(requests: Iterable[Request]) -> None:
         for request in requests:
             try:
                 planned = make_plan(request, facts_reader(request, None))[0]
-                if planned.to_do or planned.networks:
-                    plans.append(planned)
+                if planned.to_do or planned.networks or planned.problems:
                     if not mode.dry_run:
                         change(request, replace(mode, quiet=True))
+                    plans.append(planned)
             except NettoolError as error:
                 failures.append(error)
 
@@ -81,7 +81,8 @@ def _connections(
         for kept in record.connections:
             if only not in (None, kept.target):
                 continue
-            request = _as_request(record.network.name, kept)
+            kind, _, value = kept.target.partition(":")
+            request = Connect(record.network.name, Target(kind, value), kept=True)
             try:
                 facts = facts_reader(request, None)()
             except NettoolError as error:
@@ -91,12 +92,3 @@ def _connections(
                 waiting.append(f"{kept.target} on {record.network.name}")
             else:
                 yield request
-
-
-def _as_request(network: str, kept: Connection) -> Connect:
-    kind, _, value = kept.target.partition(":")
-    by_family = {":" in cidr: cidr.partition("/")[0] for cidr in kept.addresses}
-    return Connect(
-        network, Target(kind, value), by_family.get(False), by_family.get(True), kept.ifname, kept.mac,
-        kept.default_route, kept.published, kept.allow_from, kept.dialect,
-    )  # fmt: skip

@@ -12,19 +12,22 @@ import shutil
 import signal
 import sys
 import traceback
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from queue import Empty, Queue
+from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from nettool.errors import NettoolError, Refused
 from nettool.run import environment, search_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sh import RunningCommand
 
 _LAST_PID: Final = "/proc/sys/kernel/ns_last_pid"
 _GRACE_SECONDS: Final = 2.0
+_TOGETHER_SECONDS: Final = 0.05
 
 
 def fork() -> int:
@@ -88,6 +91,37 @@ def stream(argv: Sequence[str]) -> Iterator[Iterator[str]]:
         with suppress(ProcessLookupError, sh.ErrorReturnCode):
             process.signal_group(signal.SIGTERM)
             _wait_or_kill(process)
+
+
+@contextmanager
+def follow(commands: Iterable[Sequence[str]]) -> Iterator[Iterator[tuple[tuple[int, str], ...]]]:
+    """Start several commands; give what they print as it comes, each line with its command's number.
+
+    Lines that come together are given together. It is over when one of the commands has ended.
+    """
+    lines: Queue[tuple[int, str] | None] = Queue()
+
+    def read(number: int, printed: Iterator[str]) -> None:
+        for line in printed:
+            lines.put((number, line))
+        lines.put(None)
+
+    with ExitStack() as opened:
+        for number, argv in enumerate(commands):
+            printed = opened.enter_context(stream(argv))
+            Thread(target=read, args=(number, printed), daemon=True).start()
+        yield _together(lines)
+
+
+def _together(lines: Queue[tuple[int, str] | None]) -> Iterator[tuple[tuple[int, str], ...]]:
+    while True:
+        found = [lines.get()]
+        with suppress(Empty):
+            while found[-1] is not None:
+                found.append(lines.get(timeout=_TOGETHER_SECONDS))
+        yield tuple(line for line in found if line is not None)
+        if None in found:
+            return
 
 
 def _wait_or_kill(process: RunningCommand) -> None:

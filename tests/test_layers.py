@@ -60,6 +60,7 @@ ROOMS: Final = (
     ("nettool.countdown",),
     ("nettool.pipeline", "nettool.savedplan", "nettool.export", "nettool.lab", "nettool.gathering"),
     ("nettool.restoring",),
+    ("nettool.watching",),
     ("nettool.plugins",),
     ("nettool.commands",),
     ("nettool.typer_app",),

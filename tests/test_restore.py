@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from real import IMAGE
+from real import IMAGE, PAGE
 from snapshot import difference
 
 if TYPE_CHECKING:
@@ -165,3 +166,34 @@ def test_a_containers_life(docker: Docker) -> None:
     assert _must(host, "restore") == "nothing to restore\n"
     assert "eth0" not in host.inside(host.container_pid("web"), "ip", "-o", "link")
     assert host.nettool("network", "connect", "lan", "docker:nobody").returncode == 5
+
+
+@pytest.mark.usefixtures("network")
+def test_a_container_is_wired_as_soon_as_it_starts(docker: Docker) -> None:
+    host = docker
+    host.cli("create", "--network", "none", "--name", "web", IMAGE, "httpd", "-f", "-p", "80", "-h", "/www")
+    _must(host, "network", "connect", "lan", "web", "--publish", "8080:80")
+    watching = host.popen(*host.nettool_argv("watch"))
+    assert watching.stdout is not None
+    try:
+        for verb in ("start", "restart -t 0", "restart -t 0"):
+            host.cli(*verb.split(), "web")
+            assert watching.stdout.readline() == "done: connect docker:web to lan\n"
+            page = host.check("curl", "-sm", "5", "--retry-connrefused", "--retry", "5", "http://10.20.0.2/")
+            assert page == PAGE
+        end = next(
+            link["ifname"]
+            for link in json.loads(host.check("ip", "-j", "link"))
+            if link["ifname"].startswith("nt") and link.get("master")
+        )
+        host.check("ip", "link", "del", "dev", end)
+        assert watching.stdout.readline() == "done: connect docker:web to lan\n"
+        # What is taken off is not put on again.
+        _must(host, "network", "disconnect", "lan", "web")
+        host.cli("restart", "-t", "0", "web")
+        time.sleep(1)
+        assert "eth0" not in host.inside(host.container_pid("web"), "ip", "-o", "link")
+    finally:
+        watching.terminate()
+    assert watching.wait(10) == 0
+    assert "docker events" not in host.run("pgrep", "-af", "docker events").stdout
