@@ -49,12 +49,12 @@ MUTANTS: Final = (
     Mutant(
         "commands do not inherit the lock", "apply.py",
         "held = transaction.locks.descriptors", "held = ()",
-        (FAULTS, "-m", "battery"),
+        (CROWD, "-k", "lock_that_a_command_holds"),
     ),
     Mutant(
         "nothing is verified", "apply.py",
         "    if wrong:\n", "    if wrong and False:\n",
-        (FAULTS, "-m", "battery"),
+        (FAULTS, "-k", "only_says"),
     ),
     Mutant(
         "every run is finished forward", "journal.py",
@@ -106,7 +106,7 @@ MUTANTS: Final = (
     Mutant(
         "what somebody else has made meanwhile is undone", "apply.py",
         'at if "File exists" in result.stderr else at + 1', "at + 1",
-        ("tests/test_laws_foreign.py",),
+        (FAULTS, "-k", "in_the_place_of_a_step"),
     ),
     Mutant(
         "the timer is armed, and not written down", "apply.py",

@@ -130,6 +130,24 @@ def test_nettool_killed_at_any_step_does_not_stop_the_timer(host: Host, tmp_path
 
 
 @pytest.mark.battery("B15")
+def test_the_timer_leaves_alone_what_nettool_had_not_begun(host: Host, tmp_path: Path) -> None:
+    scene, shims = furnish(host, PLAIN), Shims(tmp_path / "shims")
+    steps = commands_in(host.nettool(*scene.attach("classic", "--dry-run")).stdout)
+    named = next(words for words in steps if words[0] == "ln")
+    end = next(words[3] for words in steps if words[:3] == ("ip", "link", "add"))
+    before = scene.snapshot()
+    # Nettool dies, and somebody else makes an interface of the name that it would have given.
+    made = f"ip link add {end} type veth peer name {end}x"
+    shims.set(Rule(named, f'"$real" "$@"; {KILL}{made}; exit 0'))
+    host.nettool(*scene.attach("classic", "--confirm-within", "1s"), env=shims.env)
+    host.check("sh", "-c", "until [ -d /run/nettool/tx/*/claimed ]; do sleep 0.05; done")
+    host.nettool("recover").check_returncode()
+    assert end in host.check("ip", "-o", "link")
+    host.check("ip", "link", "del", "dev", end)
+    assert difference(before, scene.snapshot()) == ""
+
+
+@pytest.mark.battery("B15")
 @pytest.mark.parametrize("dialect", ["classic", "modern"])
 def test_a_run_that_fails_or_is_undone_stops_its_timer(host: Host, tmp_path: Path, dialect: str) -> None:
     scene = furnish(host, PLAIN)

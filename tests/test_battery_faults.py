@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from faults import KILL, Planned, Stage, Stages, always, table
 from hosts import HostUnavailableError
-from plan_kinds import DIALECTS, KINDS
-from shims import Rule
+from plan_kinds import DIALECTS, KINDS, furnish
+from shims import Rule, Shims, commands_in
 from snapshot import difference
 from warm import Warm
 
@@ -74,6 +74,36 @@ def test_a_command_that_fails_leaves_all_as_before(planned: Planned, stages: Sta
         assert "Traceback" not in done.stderr, case
         assert stage.changed() == "", case
         cases.add()
+
+
+@every_plan
+@pytest.mark.battery("B1")
+def test_a_command_that_only_says_that_it_worked_is_found_out(
+    planned: Planned, stages: Stages, cases: Cases
+) -> None:
+    for place, _ in planned.pairs(len(stages.ready().steps), ("nothing is done",)):
+        stage = stages.again()
+        done = stage.run(Rule(stage.steps[place], "exit 0"))
+        case = f"{shlex.join(stage.steps[place])}: {done.stderr}"
+        assert done.returncode == 1, case
+        assert stage.changed() == "", case
+        cases.add()
+
+
+@pytest.mark.battery("B9")
+@pytest.mark.parametrize("verb", ["link", "ln"])
+def test_what_somebody_makes_in_the_place_of_a_step_stays(host: Host, tmp_path: Path, verb: str) -> None:
+    scene, shims = furnish(host, KINDS[0]), Shims(tmp_path / "shims")
+    steps = commands_in(host.nettool(*scene.attach("classic", "--dry-run")).stdout)
+    words = next(words for words in steps if verb in words[:2])
+    before = scene.snapshot()
+    shims.set(Rule(words, '"$real" "$@"; exec "$real" "$@"'))
+    done = host.nettool(*scene.attach("classic"), env=shims.env)
+    assert done.returncode == 1, done.stderr
+    assert "File exists" in done.stderr
+    # What is there was made by somebody else, a moment before nettool's own command.
+    host.check(*(("rm", words[-1]) if verb == "ln" else ("ip", "link", "del", "dev", words[3])))
+    assert difference(before, scene.snapshot()) == ""
 
 
 # --- B2: nettool is killed

@@ -444,3 +444,21 @@ def test_records_of_another_boot_are_not_believed(host: Host, cases: Cases, verb
     cases.add()
     after = host.snapshot() if verb == "gc" else scene.snapshot()
     assert difference(before, after) == "", f"exit {done.returncode}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.battery("B5")
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_disk_that_fills_up_meanwhile_takes_the_way_back(host: Host, tmp_path: Path, dialect: str) -> None:
+    scene, shims = furnish(host, PLAIN), Shims(tmp_path / "shims")
+    host.check("mkdir", "-p", "/run/nettool")
+    host.check("mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", "/run/nettool")
+    steps = commands_in(host.nettool(*scene.attach(dialect, "--dry-run")).stdout)
+    before = scene.snapshot()
+    shims.set(Rule(steps[-1], "dd if=/dev/zero of=/run/nettool/full bs=1k 2>/dev/null; exit 4"))
+    done = host.nettool(*scene.attach(dialect), env=shims.env)
+    assert done.returncode == 1, done.stderr
+    assert difference(before, scene.snapshot()) == ""
+    # How the run ended could be written: its space was taken before the first step.
+    assert host.check("ls", "/run/nettool/tx") == ""
+    assert host.nettool("recover").stdout == "nothing to recover\n"
+    assert '"taken back"' in host.check("sh", "-c", "cat /run/nettool/history/*/journal")
