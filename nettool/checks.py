@@ -23,6 +23,7 @@ def check_attach(wanted: Wanted, endpoint: Endpoint, facts: Facts, findings: Fin
     else:
         _check_names(endpoint, facts, inside, findings)
     _check_mtu(wanted, endpoint, facts, findings)
+    _check_routes(endpoint, findings)
     _check_addresses(wanted, endpoint, facts, findings)
 
 
@@ -110,6 +111,22 @@ def _check_mtu(wanted: Wanted, endpoint: Endpoint, facts: Facts, findings: Findi
             f"--mtu {mtu} is above the MTU of {endpoint.bridge}, {bridge.mtu}",
             "larger packets would be dropped without a word",
             hints=(f"--mtu {bridge.mtu}",),
+        )
+
+
+def _check_routes(endpoint: Endpoint, findings: Findings) -> None:
+    """Find next hops that the kernel would refuse: nothing on the new interface leads to them."""
+    links = [ipaddress.ip_interface(cidr).network for cidr in endpoint.addresses]
+    direct = (route.destination for route in endpoint.routes if route.via is None)
+    links += [ipaddress.ip_network(text) for text in direct if text != "default"]
+    for route in endpoint.routes:
+        hop = ipaddress.ip_address(route.via) if route.via else None
+        if hop is None or hop.is_link_local or any(hop in network for network in links):
+            continue
+        findings.problem(
+            f"the route {route.destination} cannot go by {hop}",
+            f"no address of {endpoint.ifname} is in a network with it",
+            hints=("--ip with an address in that network",),
         )
 
 

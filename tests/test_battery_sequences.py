@@ -274,7 +274,10 @@ class Story:
             return found
         pid = self.host.container()
         if slot == UPLINKED:
-            lines = "link add name up0 type veth peer name up1\nlink set dev up0 up\nlink set dev up1 up\n"
+            lines = "link add name up0 type veth peer name up1\n"
+            # An address that the kernel makes by itself comes in its own time.
+            lines += "link set dev up0 addrgenmode none\nlink set dev up1 addrgenmode none\n"
+            lines += "link set dev up0 up\nlink set dev up1 up\n"
             lines += "address add 192.168.7.2/24 dev up0\nroute add default via 192.168.7.1 dev up0\n"
             self.host.check("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-batch", "-", input=lines)
         netns = Path(f"/proc/{pid}/ns/net")
