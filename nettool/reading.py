@@ -78,7 +78,7 @@ class _HostReader:
         ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
         runs = _runs(request)
         firewall = _needs_firewall(request) or any(reads_firewall(run.steps) for run in runs)
-        sockets = isinstance(request, Publish) or bool(_published(request))
+        sockets = isinstance(request, Publish) or _publishes(request)
         return Reading(
             _sandboxes(request, runs), with_ipv6=ipv6, with_firewall=firewall, with_sockets=sockets
         )
@@ -95,16 +95,18 @@ class _HostReader:
 def _needs_firewall(request: Request) -> bool:
     """Whether the request is about rules: its own, or those of endpoints that it takes away."""
     rules = (CreateNetwork, RemoveNetwork, RestoreNetwork, RestorePorts, Publish, Unpublish)
-    if isinstance(request, rules) or _published(request):
+    if isinstance(request, rules) or _publishes(request):
         return True
     if not isinstance(request, (Detach, Disconnect, Collect)):
         return False
     return any(record.endpoint.ports for record in read_records().endpoints)
 
 
-def _published(request: Request) -> tuple[str, ...]:
-    """Return the ports that an endpoint is made with."""
-    return request.published if isinstance(request, (Attach, Connect)) else ()
+def _publishes(request: Request) -> bool:
+    """Whether an endpoint may be made with published ports: those of a kept one are on record."""
+    if isinstance(request, Connect) and request.kept:
+        return True
+    return isinstance(request, (Attach, Connect)) and bool(request.published)
 
 
 def _runs(request: Request) -> tuple[Logged, ...]:

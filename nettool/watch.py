@@ -11,10 +11,11 @@ import os
 import shutil
 import signal
 import sys
+import time
 import traceback
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from queue import Empty, Queue
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 from nettool.errors import NettoolError, Refused
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _LAST_PID: Final = "/proc/sys/kernel/ns_last_pid"
 _GRACE_SECONDS: Final = 2.0
 _TOGETHER_SECONDS: Final = 0.05
+_AGAIN_SECONDS: Final = 3.0
 
 
 def fork() -> int:
@@ -68,8 +70,11 @@ def _status_of(work: Callable[[], None]) -> int:
 
 
 @contextmanager
-def stream(argv: Sequence[str]) -> Iterator[Iterator[str]]:
-    """Start a command and give its output line by line as it comes; leaving the block ends it."""
+def stream(argv: Sequence[str], ended: Event | None = None) -> Iterator[Iterator[str]]:
+    """Start a command and give its output line by line as it comes; leaving the block ends it.
+
+    The lines are over when the command has ended, or `ended` is set by another thread.
+    """
     import sh  # takes longer than most commands do
 
     program = shutil.which(argv[0], path=search_path())
@@ -78,50 +83,72 @@ def stream(argv: Sequence[str]) -> Iterator[Iterator[str]]:
     process = sh.Command(program)(
         *argv[1:],
         _bg=True,
-        _iter=True,
+        _iter_noblock=True,
         _bg_exc=False,
         _new_session=True,
         _tty_out=False,
         _env=environment(),
     )
     try:
-        yield (str(line).rstrip("\n") for line in process)
+        yield _lines(process, ended)
     finally:
-        # It may have ended by itself, and how it ends is not what a stream is read for.
+        # It may have ended by itself.
         with suppress(ProcessLookupError, sh.ErrorReturnCode):
             process.signal_group(signal.SIGTERM)
             _wait_or_kill(process)
+
+
+def _lines(process: RunningCommand, ended: Event | None) -> Iterator[str]:
+    import sh  # see above
+
+    # How it ends is not what a stream is read for.
+    with suppress(sh.ErrorReturnCode):
+        for line in process:
+            # Every tenth of a second without a line gives a number (EWOULDBLOCK).
+            if isinstance(line, str):
+                yield line.rstrip("\n")
+            elif ended is not None and ended.is_set():
+                return
 
 
 @contextmanager
 def follow(commands: Iterable[Sequence[str]]) -> Iterator[Iterator[tuple[tuple[int, str], ...]]]:
     """Start several commands; give what they print as it comes, each line with its command's number.
 
-    Lines that come together are given together. It is over when one of the commands has ended.
+    Lines that come together are given together. One that ends is started again after some seconds, and
+    an empty line says so: what it would have said meanwhile is lost.
     """
-    lines: Queue[tuple[int, str] | None] = Queue()
+    lines: Queue[tuple[int, str]] = Queue()
+    ended = Event()
 
-    def read(number: int, printed: Iterator[str]) -> None:
-        for line in printed:
-            lines.put((number, line))
-        lines.put(None)
+    def read(number: int, argv: Sequence[str]) -> None:
+        while not ended.is_set():
+            began = time.monotonic()
+            with stream(argv, ended) as printed:
+                for line in printed:
+                    lines.put((number, line))
+            if time.monotonic() - began > _AGAIN_SECONDS:
+                lines.put((number, ""))
+            ended.wait(_AGAIN_SECONDS)
 
-    with ExitStack() as opened:
-        for number, argv in enumerate(commands):
-            printed = opened.enter_context(stream(argv))
-            Thread(target=read, args=(number, printed), daemon=True).start()
+    readers = [Thread(target=read, args=each, daemon=True) for each in enumerate(commands)]
+    for reader in readers:
+        reader.start()
+    try:
         yield _together(lines)
+    finally:
+        ended.set()
+        for reader in readers:
+            reader.join()
 
 
-def _together(lines: Queue[tuple[int, str] | None]) -> Iterator[tuple[tuple[int, str], ...]]:
+def _together(lines: Queue[tuple[int, str]]) -> Iterator[tuple[tuple[int, str], ...]]:
     while True:
         found = [lines.get()]
         with suppress(Empty):
-            while found[-1] is not None:
+            while True:
                 found.append(lines.get(timeout=_TOGETHER_SECONDS))
-        yield tuple(line for line in found if line is not None)
-        if None in found:
-            return
+        yield tuple(found)
 
 
 def _wait_or_kill(process: RunningCommand) -> None:

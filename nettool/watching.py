@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
-import time
+import sys
 from contextlib import suppress
 
 from nettool import naming, output
@@ -34,7 +34,6 @@ _SOURCES: Final = {
 }
 _REMOVED: Final = re.compile(r"Deleted \d+: ([^:@ ]+)")
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
-_AGAIN_SECONDS: Final = 1.0
 
 
 class _EndedError(Exception):
@@ -48,18 +47,15 @@ def watch(mode: Mode) -> None:
         _follow(mode)
 
 
-def _follow(mode: Mode) -> NoReturn:
+def _follow(mode: Mode) -> None:
     names = tuple(name for name in _SOURCES if name in find_tools(_SOURCES))
     output.note_line(f"following {', '.join(names)}")
-    while True:
-        with follow(_SOURCES[name] for name in names) as happened:
-            # What happened before the streams were open is found by looking once behind them.
-            _restore(mode, None)
-            for lines in happened:
-                for only in _wanted((names[number], line) for number, line in lines):
-                    _restore(mode, only)
-        # A daemon that is restarted ends its stream.
-        time.sleep(_AGAIN_SECONDS)
+    with follow(_SOURCES[name] for name in names) as happened:
+        # What happened before the streams were open is found by looking once behind them.
+        _restore(mode, None)
+        for lines in happened:
+            for only in _wanted((names[number], line) for number, line in lines):
+                _restore(mode, only)
 
 
 def _end(_number: int, _frame: object) -> NoReturn:
@@ -71,7 +67,9 @@ def _wanted(lines: Iterable[tuple[str, str]]) -> tuple[str | None, ...]:
     found: dict[str | None, None] = {}
     for source, line in lines:
         removed = _REMOVED.match(line) if source == "ip" else None
-        if source != "ip" and _NAME.fullmatch(line):
+        if not line:
+            found[None] = None
+        elif source != "ip" and _NAME.fullmatch(line):
             found[f"{source}:{line}"] = None
         elif removed is not None and (naming.is_marked(removed[1]) or removed[1] in _bridges()):
             found[None] = None
@@ -93,5 +91,6 @@ def _restore(mode: Mode, only: str | None) -> None:
 
 def _tell(restored: Restored) -> None:
     output.print_lines(f"done: {plan.title}" for plan in restored.plans)
+    sys.stdout.flush()
     for failure in restored.failures:
         output.warn(failure.what, *failure.why)

@@ -169,16 +169,17 @@ def test_a_containers_life(docker: Docker) -> None:
 
 
 @pytest.mark.usefixtures("network")
-def test_a_container_is_wired_as_soon_as_it_starts(docker: Docker) -> None:
+def test_a_container_is_wired_as_soon_as_it_starts(docker: Docker, tmp_path: Path) -> None:
     host = docker
     host.cli("create", "--network", "none", "--name", "web", IMAGE, "httpd", "-f", "-p", "80", "-h", "/www")
     _must(host, "network", "connect", "lan", "web", "--publish", "8080:80")
-    watching = host.popen(*host.nettool_argv("watch"))
-    assert watching.stdout is not None
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        watching = host.popen(*host.nettool_argv("watch"), output=file)
     try:
-        for verb in ("start", "restart -t 0", "restart -t 0"):
+        for number, verb in enumerate(("start", "restart -t 0", "restart -t 0"), 1):
             host.cli(*verb.split(), "web")
-            assert watching.stdout.readline() == "done: connect docker:web to lan\n"
+            _wait_for(said, number)
             page = host.check("curl", "-sm", "5", "--retry-connrefused", "--retry", "5", "http://10.20.0.2/")
             assert page == PAGE
         end = next(
@@ -187,7 +188,7 @@ def test_a_container_is_wired_as_soon_as_it_starts(docker: Docker) -> None:
             if link["ifname"].startswith("nt") and link.get("master")
         )
         host.check("ip", "link", "del", "dev", end)
-        assert watching.stdout.readline() == "done: connect docker:web to lan\n"
+        _wait_for(said, 4)
         # What is taken off is not put on again.
         _must(host, "network", "disconnect", "lan", "web")
         host.cli("restart", "-t", "0", "web")
@@ -197,3 +198,11 @@ def test_a_container_is_wired_as_soon_as_it_starts(docker: Docker) -> None:
         watching.terminate()
     assert watching.wait(10) == 0
     assert "docker events" not in host.run("pgrep", "-af", "docker events").stdout
+
+
+def _wait_for(said: Path, count: int) -> None:
+    """Wait until that many connections have been made; the deadline is a bound for a test that fails."""
+    deadline = time.monotonic() + 10
+    while said.read_text().count("done: connect docker:web to lan\n") < count:
+        assert time.monotonic() < deadline, said.read_text()
+        time.sleep(0.02)
