@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 VERBS: Final = (
     "attach", "detach", "apply", "confirm", "undo", "history", "recover", "gc",
     "network create", "network ls", "network inspect", "network rm", "network prune", "network connect",
-    "network disconnect", "publish", "unpublish", "ports", "restore", "watch", "show", "facts", "lab",
+    "network disconnect", "publish", "unpublish", "ports", "restore", "watch", "diff", "repair",
+    "show", "facts", "lab",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from nettool.iproute import CLASSIC, MODERN
 from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import PRESENT, Endpoint, Record
-from nettool.plan import Change, Plan, Scope, inverse
+from nettool.plan import Change, NetworkChange, Plan, Scope, inverse
 from nettool.resolve import Findings, check_dialect, resolve_sandbox
 from nettool.value import replace
 
@@ -60,6 +60,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
         steps=steps,
         sandboxes=(sandbox,) if sandbox.netns.inode is not None else (),
         changes=(*(Change(None, r) for r in chosen), *_inherit(chosen, staying, there, along, records)),
+        networks=tuple(_forgotten(chosen, sandbox, records)),
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),
         inverse=True,
@@ -68,6 +69,19 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
             *(step for record in as_they_are for step in restore(record, facts)),
         ),
     ).against(facts)
+
+
+def _forgotten(chosen: tuple[Record, ...], sandbox: Sandbox, records: Records) -> Iterator[NetworkChange]:
+    """Forget that a sandbox is to be on the networks that it is taken off."""
+    bridges = {record.endpoint.bridge for record in chosen}
+    names = (sandbox.target, f"{sandbox.runtime}:{sandbox.container}")
+    for record in records.networks:
+        if record.network.bridge in bridges:
+            after = record
+            for name in names:
+                after = after.with_connection(name, None)
+            if after != record:
+                yield NetworkChange(after, record)
 
 
 def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Record, ...]:
@@ -178,23 +192,24 @@ def _as_it_is(record: Record, there: tuple[Record, ...], leaving: tuple[Record, 
     Default routes cannot be put back by an interface that is gone, or goes, too.
     """
     inside = facts.namespace(record.endpoint.sandbox.netns)
-    renamed = _renamed(record, facts)
+    current = renamed(record, facts)
     gone = {each.endpoint.ifname for each in leaving}
     here: set[str | None] = {link.name for link in inside.links} if inside else set()
-    return _followed_up(renamed, there, here - gone)
+    return _followed_up(current, there, here - gone)
 
 
-def _renamed(record: Record, facts: Facts) -> Record:
+def renamed(record: Record, facts: Facts) -> Record:
+    """Return an endpoint's record with the name that its interface has by now."""
     endpoint = record.endpoint
     inside, host_end = facts.namespace(endpoint.sandbox.netns), facts.host.link(endpoint.host_end)
     inner = facts.peer_in(host_end, inside) if inside and host_end else None
     if inner is None or inner.name == endpoint.ifname:
         return record
     routes = tuple(replace(route, link=inner.name) for route in endpoint.routes)
-    renamed = replace(endpoint, ifname=inner.name, routes=routes)
-    steps = zip(lower(endpoint, record.dialect), lower(renamed, record.dialect), strict=True)
+    current = replace(endpoint, ifname=inner.name, routes=routes)
+    steps = zip(lower(endpoint, record.dialect), lower(current, record.dialect), strict=True)
     keys = {before.makes.key: after.makes.key for before, after in steps}
-    return replace(record, endpoint=renamed, made=tuple(keys.get(key, key) for key in record.made))
+    return replace(record, endpoint=current, made=tuple(keys.get(key, key) for key in record.made))
 
 
 def _followed_up(record: Record, there: tuple[Record, ...], here: set[str | None]) -> Record:

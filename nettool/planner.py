@@ -16,8 +16,8 @@ from nettool.request import (
     Disconnect,
     Publish,
     RemoveNetwork,
+    RestoreEndpoint,
     RestoreNetwork,
-    RestorePorts,
     Undo,
 )
 from nettool.resolve import check_dialect, parse_attach
@@ -81,13 +81,15 @@ def _plan_on_networks(request: OnNetworks, facts: Facts, records: Records) -> Pl
     return _plan_on_ports(request, facts, records)
 
 
-def _plan_on_ports(request: Publish | Unpublish | RestorePorts, facts: Facts, records: Records) -> Plan:
+def _plan_on_ports(request: Publish | Unpublish | RestoreEndpoint, facts: Facts, records: Records) -> Plan:
     from nettool import publishing
 
     if isinstance(request, Publish):
         return publishing.plan_publish(request, facts, records)
-    if isinstance(request, RestorePorts):
-        return publishing.plan_restore_ports(request, facts, records)
+    if isinstance(request, RestoreEndpoint):
+        from nettool.repairing import plan_restore_endpoint
+
+        return plan_restore_endpoint(request, facts, records)
     return publishing.plan_unpublish(request, facts, records)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nettool.model import NetworkRecord, Record, Records, Sandbox
     from nettool.plan import Step
     from nettool.ports import PublishedPort
-    from nettool.request import Publish, RestorePorts, Unpublish
+    from nettool.request import Publish, Unpublish
 
 
 def plan_publish(request: Publish, facts: Facts, records: Records) -> Plan:
@@ -150,28 +150,6 @@ def plan_unpublish(request: Unpublish, facts: Facts, records: Records) -> Plan:
         inverse=True,
         restores=(*along.restores(facts), *(s for s in own if s.makes.state(facts).is_present)),
     ).against(facts)
-
-
-def plan_restore_ports(request: RestorePorts, facts: Facts, records: Records) -> Plan:
-    """Plan to make again what is gone of an endpoint's published ports. Raises TargetNotFound."""
-    record = records.endpoint(request.host_end)
-    if record is None:
-        raise TargetNotFound(f"there is no endpoint {request.host_end!r} on record")
-    endpoint, findings = record.endpoint, Findings()
-    steps = (*rules.shared(endpoint, facts), *rules.rules(endpoint))
-    check_tools(steps, facts, findings)
-    planned = Plan(
-        request=request,
-        title=f"restore the ports of {endpoint.sandbox.target} ({endpoint.ifname})",
-        dialect=record.dialect,
-        steps=steps if facts.host.link(endpoint.host_end) else (),
-        sandboxes=(),
-        changes=(),
-        problems=tuple(findings.problems),
-    ).against(facts)
-    new = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
-    after = replace(record, made=tuple(dict.fromkeys((*record.made, *new))))
-    return planned if after == record else replace(planned, changes=(Change(after, record),))
 
 
 def _gone(leaving: Record, staying: Record) -> Iterator[Step]:

@@ -16,8 +16,8 @@ from nettool.request import (
     Disconnect,
     Publish,
     RemoveNetwork,
+    RestoreEndpoint,
     RestoreNetwork,
-    RestorePorts,
     Undo,
     Unpublish,
 )
@@ -52,9 +52,7 @@ def facts_reader(request: Request, facts_file: str | None) -> Callable[[], Facts
 def records_for(request: Request) -> Records:
     """Return what nettool remembers, with the runs of the past where the request is about one."""
     records = read_records()
-    if isinstance(request, (Detach, Collect)) and not any(r.endpoint.ports for r in records.endpoints):
-        return records
-    from nettool.store.database import read_networks  # most detach from none
+    from nettool.store.database import read_networks
 
     records = replace(records, networks=read_networks())
     if not isinstance(request, Undo):
@@ -94,7 +92,7 @@ class _HostReader:
 
 def _needs_firewall(request: Request) -> bool:
     """Whether the request is about rules: its own, or those of endpoints that it takes away."""
-    rules = (CreateNetwork, RemoveNetwork, RestoreNetwork, RestorePorts, Publish, Unpublish)
+    rules = (CreateNetwork, RemoveNetwork, RestoreNetwork, RestoreEndpoint, Publish, Unpublish)
     if isinstance(request, rules) or _publishes(request):
         return True
     if not isinstance(request, (Detach, Disconnect, Collect)):
@@ -121,6 +119,9 @@ def _runs(request: Request) -> tuple[Logged, ...]:
 def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact, ...]:
     if isinstance(request, (Attach, Detach, Connect, Disconnect, Publish, Unpublish)):
         return (find(request.target),)
+    if isinstance(request, RestoreEndpoint):
+        record = read_records().endpoint(request.host_end)
+        return as_found((record.endpoint.sandbox,)) if record else ()
     if isinstance(request, Collect):
         from nettool.collecting import known, place_of
 

@@ -118,10 +118,11 @@ class RestoreNetwork(Value):
     name: str
 
 
-class RestorePorts(Value):
-    """Make again the rules of an endpoint's published ports; the endpoint by its host end's name."""
+class RestoreEndpoint(Value):
+    """Make again what is gone of an endpoint, or of its published ports; by its host end's name."""
 
     host_end: str
+    ports_only: bool = False
 
 
 class Publish(Value):
@@ -147,6 +148,13 @@ class Unpublish(Value):
 
 
 OnNetworks = (
-    CreateNetwork | RemoveNetwork | RestoreNetwork | Connect | Disconnect | Publish | Unpublish | RestorePorts
+    CreateNetwork
+    | RemoveNetwork
+    | RestoreNetwork
+    | Connect
+    | Disconnect
+    | Publish
+    | Unpublish
+    | RestoreEndpoint
 )
 Request = Attach | Detach | Undo | Collect | OnNetworks

@@ -1,7 +1,8 @@
 """Make again what records say and the host no longer has: after a reboot, a restart, a firewall reload.
 
-Networks first, then what dead sandboxes have left is cleared, then each sandbox that runs is wired. Each
-is a run of its own: what cannot be restored does not keep the rest from it.
+What dead sandboxes have left is cleared; then come the networks, what is gone of the endpoints that are
+there, and each sandbox that runs and is not wired. Each is a run of its own: what cannot be restored does
+not keep the rest from it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from nettool.errors import NettoolError
 from nettool.gathering import gather
 from nettool.pipeline import change, make_plan
 from nettool.reading import facts_reader, records_for
-from nettool.request import Connect, RestoreNetwork, RestorePorts, Target
+from nettool.request import Connect, RestoreEndpoint, RestoreNetwork, Target
 from nettool.value import Value, replace
 
 TYPE_CHECKING = False
@@ -33,10 +34,18 @@ class Restored(Value):
     failures: tuple[NettoolError, ...]
     done: bool
 
+    def missing(self) -> tuple[str, ...]:
+        """Return what is no longer so, a line each."""
+        return tuple(f"missing: {step.makes.sentence()}" for plan in self.plans for step in plan.to_do)
+
     def document(self) -> dict[str, Any]:
         """Return it as a JSON value."""
         found = [
-            {"title": plan.title, "commands": [list(step.do.words()) for step in plan.to_do]}
+            {
+                "title": plan.title,
+                "missing": [step.makes.sentence() for step in plan.to_do],
+                "commands": [list(step.do.words()) for step in plan.to_do],
+            }
             for plan in self.plans
         ]
         failed = [failure.what for failure in self.failures]
@@ -48,6 +57,8 @@ def restore(mode: Mode, *, firewall_only: bool = False, only: str | None = None)
     plans: list[Plan] = []
     failures: list[NettoolError] = []
     waiting: list[str] = []
+    if not firewall_only and not mode.dry_run:
+        gather(replace(mode, quiet=True))
     records = records_for(RestoreNetwork(""))
 
     def carry_out(requests: Iterable[Request]) -> None:
@@ -64,11 +75,11 @@ def restore(mode: Mode, *, firewall_only: bool = False, only: str | None = None)
     if only is None:
         carry_out(RestoreNetwork(record.network.name) for record in records.networks)
         carry_out(
-            RestorePorts(record.endpoint.host_end) for record in records.endpoints if record.endpoint.ports
+            RestoreEndpoint(record.endpoint.host_end, ports_only=firewall_only)
+            for record in records.endpoints
+            if record.endpoint.ports or not firewall_only
         )
     if not firewall_only:
-        if not mode.dry_run:
-            gather(replace(mode, quiet=True))
         carry_out(_connections(records, only, waiting, failures))
     return Restored(tuple(plans), tuple(waiting), tuple(failures), not mode.dry_run)
 
@@ -87,6 +98,13 @@ def _connections(
                 facts = facts_reader(request, None)()
             except NettoolError as error:
                 failures.append(error)
+                continue
+            wired = any(
+                each.endpoint.bridge == record.network.bridge and facts.namespace(each.endpoint.sandbox.netns)
+                for each in records.endpoints
+            )
+            if wired and only is None:
+                # What is gone of it has been made again with the endpoints.
                 continue
             if is_waiting(request.target, facts) or lasting_name(request.target, facts) is None:
                 waiting.append(f"{kept.target} on {record.network.name}")

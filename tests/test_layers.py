@@ -38,6 +38,7 @@ ROOMS: Final = (
         "nettool.networks",
         "nettool.netlist",
         "nettool.publishing",
+        "nettool.repairing",
     ),
     ("nettool.planner",),
     ("nettool.survey",),
@@ -71,7 +72,7 @@ PURE: Final = (
     "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute", "ipam",
     "firewall", "iptables", "drivers", "resolve", "checks", "lowering", "planner", "attaching",
     "connecting", "detaching",
-    "ports", "portchecks", "leaving", "publishing",
+    "ports", "portchecks", "leaving", "publishing", "repairing",
     "undoing", "collecting", "networks", "netlist", "history", "pastruns",
     "survey", "envelope", "fingerprint", "render", "renderers", "arguments",
 )  # fmt: skip

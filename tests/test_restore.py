@@ -53,7 +53,7 @@ def test_rules_that_were_flushed_come_back(host: Host) -> None:
     assert _rules(host) == []
     said = _must(host, "restore", "--firewall")
     assert "done: restore network lan" in said
-    assert "done: restore the ports of netns:blue (eth0)" in said
+    assert "done: restore eth0 of netns:blue" in said
     assert _rules(host) == before
     assert _must(host, "restore") == "nothing to restore\n"
 
@@ -206,3 +206,54 @@ def _wait_for(said: Path, count: int) -> None:
     while said.read_text().count("done: connect docker:web to lan\n") < count:
         assert time.monotonic() < deadline, said.read_text()
         time.sleep(0.02)
+
+
+# --- what somebody has undone
+
+
+def test_what_was_undone_is_shown_and_mended(host: Host) -> None:
+    _network(host)
+    host.add_bridge("br9", "10.9.0.1/24")
+    pid = host.container()
+    _must(host, "attach", "--pid", str(pid), "--bridge", "br9", "--ip", "10.9.0.5/24")
+    assert host.nettool("diff").returncode == 0
+    assert host.nettool("diff").stdout == "no difference\n"
+    before = _comparable(host, pid)
+    # An address, a route, a rule and a port, one each.
+    host.inside(pid, "ip", "address", "del", "10.9.0.5/24", "dev", "eth0")
+    host.check("ip", "-n", "blue", "route", "del", "default")
+    host.check("iptables", "-t", "nat", "-F", "NETTOOL-PUBLISH")
+    end = next(
+        link["ifname"] for link in json.loads(host.check("ip", "-j", "link")) if link.get("master") == "br9"
+    )
+    host.check("ip", "link", "set", "dev", end, "nomaster")
+    shown = host.nettool("diff")
+    assert shown.returncode == 3, shown.stderr
+    assert f"missing: eth0 has 10.9.0.5/24 in namespace {pid}" in shown.stdout
+    assert f"missing: {end} is a port of br9" in shown.stdout
+    assert "missing: default goes via 10.20.0.1 dev eth0 in namespace blue" in shown.stdout
+    assert "missing: iptables has in nat NETTOOL-PUBLISH" in shown.stdout
+    assert json.loads(host.nettool("diff", "-o", "json").stdout)["restored"]
+    _must(host, "repair")
+    assert difference(before, _comparable(host, pid)) == ""
+    assert host.nettool("diff").returncode == 0
+    _must(host, "detach", "--pid", str(pid))
+    _must(host, "detach", "--netns", "blue")
+    assert host.nettool("diff").returncode == 0
+
+
+def _comparable(host: Host, pid: int) -> dict[str, str]:
+    """Take the snapshot, rules in any order: one that is made again comes last."""
+    return {part: "\n".join(sorted(text.splitlines())) for part, text in host.snapshot(pid).items()}
+
+
+def test_a_name_that_somebody_gave_is_no_difference(host: Host) -> None:
+    host.add_bridge("docker0", "172.17.0.1/16")
+    pid = host.container()
+    _must(host, "attach", "--pid", str(pid), "--ip", "172.17.0.10/16")
+    for words in ("down", "name wan0", "up"):
+        host.inside(pid, "ip", "link", "set", "dev", "wan0" if words == "up" else "eth0", *words.split())
+    host.inside(pid, "ip", "route", "add", "default", "via", "172.17.0.9")
+    assert host.nettool("repair").returncode == 0
+    assert "via 172.17.0.9" in host.inside(pid, "ip", "route")
+    assert "wan0" in host.inside(pid, "ip", "-o", "link")
