@@ -120,7 +120,9 @@ def test_what_is_on_record_is_not_given_to_others(host: Host) -> None:
     assert in_use.returncode == 4
     assert "netns:blue (not wired)" in in_use.stderr
     host.check("ip", "netns", "add", "blue")
-    assert _must(host, "restore") == "done: connect netns:blue to lan\n"
+    # The kernel may give the new namespace the same number: then the endpoint is made again as it was.
+    assert _must(host, "restore").startswith("done: ")
+    assert "10.20.0.2/29" in host.check("ip", "-n", "blue", "-o", "address")
     _must(host, "undo", "last")
     _must(host, "network", "disconnect", "lan", "netns:blue")
     assert _must(host, "restore") == "nothing to restore\n"
@@ -201,9 +203,9 @@ def test_a_container_is_wired_as_soon_as_it_starts(docker: Docker, tmp_path: Pat
 
 
 def _wait_for(said: Path, count: int) -> None:
-    """Wait until that many connections have been made; the deadline is a bound for a test that fails."""
+    """Wait until that much has been restored; the deadline is a bound for a test that fails."""
     deadline = time.monotonic() + 10
-    while said.read_text().count("done: connect docker:web to lan\n") < count:
+    while said.read_text().count("done: ") < count:
         assert time.monotonic() < deadline, said.read_text()
         time.sleep(0.02)
 
