@@ -60,7 +60,7 @@ ROOMS: Final = (
     ("nettool.recovery",),
     ("nettool.countdown",),
     ("nettool.pipeline", "nettool.savedplan", "nettool.export", "nettool.lab", "nettool.gathering"),
-    ("nettool.restoring",),
+    ("nettool.restoring", "nettool.units"),
     ("nettool.watching",),
     ("nettool.plugins",),
     ("nettool.commands",),

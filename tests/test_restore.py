@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -259,3 +260,25 @@ def test_a_name_that_somebody_gave_is_no_difference(host: Host) -> None:
     assert host.nettool("repair").returncode == 0
     assert "via 172.17.0.9" in host.inside(pid, "ip", "route")
     assert "wan0" in host.inside(pid, "ip", "-o", "link")
+
+
+# --- units of systemd
+
+
+def test_units_are_written_and_understood(host: Host, tmp_path: Path) -> None:
+    folder = {"NETTOOL_UNIT_DIR": str(tmp_path), "NETTOOL_STATE_DIR": "/var/lib/a b%"}
+    said = _must(host, "restore", "--install", env=folder)
+    assert said == f"written: {tmp_path}/nettool-restore.service\nwritten: {tmp_path}/nettool-watch.service\n"
+    assert (
+        'Environment="NETTOOL_STATE_DIR=/var/lib/a b%%"' in (tmp_path / "nettool-watch.service").read_text()
+    )
+    _must(host, "restore", "--install", env=folder)
+    if shutil.which("systemd-analyze"):
+        units = (f"{tmp_path}/nettool-restore.service", f"{tmp_path}/nettool-watch.service")
+        assert "nettool" not in host.run("systemd-analyze", "verify", *units).stderr
+    (tmp_path / "nettool-watch.service").write_text("somebody's own\n")
+    refused = host.nettool("restore", "--install", env=folder)
+    assert refused.returncode == 4
+    assert (tmp_path / "nettool-watch.service").read_text() == "somebody's own\n"
+    nowhere = host.nettool("restore", "--install", env={"NETTOOL_UNIT_DIR": f"{tmp_path}/nowhere"})
+    assert nowhere.returncode == 4

@@ -18,6 +18,13 @@ def run(arguments: Arguments) -> int:
     from nettool.render import commands
     from nettool.restoring import restore
 
+    if arguments.flag("install"):
+        from nettool.units import install_units
+
+        for path in install_units():
+            output.print_line(f"written: {path}")
+        output.note_line("to begin: systemctl daemon-reload && systemctl enable --now nettool-watch")
+        return 0
     mode = Mode.of(arguments)
     restored = restore(mode, firewall_only=arguments.flag("firewall"))
     if arguments.text("output") == "json":
@@ -43,6 +50,9 @@ VERB = Verb(
     run=run,
     options=(
         Option(("--firewall",), "The networks and rules alone; leave containers as they are.", Kind.FLAG),
+        Option(
+            ("--install",), "Write units of systemd that do it at boot, and as containers start.", Kind.FLAG
+        ),
         DRY_RUN,
         EXPLAIN,
         JSON,
