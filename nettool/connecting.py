@@ -11,6 +11,7 @@ from nettool.ipam import address_fault, next_address
 from nettool.lowering import choose_dialect
 from nettool.model import Connection
 from nettool.plan import NetworkChange, Plan
+from nettool.ports import parse_ports
 from nettool.request import RUNTIMES, Attach, Connect, Detach, Target
 from nettool.resolve import Findings, resolve_sandbox
 from nettool.value import replace
@@ -66,7 +67,7 @@ def _of_record(network: str, kept: Connection) -> Connect:
     by_family = {":" in cidr: cidr.partition("/")[0] for cidr in kept.addresses}
     return Connect(
         network, Target(kind, value), by_family.get(False), by_family.get(True), kept.ifname, kept.mac,
-        kept.default_route, kept.published, kept.allow_from, kept.dialect,
+        kept.default_route, kept.published, dialect=kept.dialect,
     )  # fmt: skip
 
 
@@ -97,11 +98,10 @@ def _connection(
     name: str, request: Connect, addresses: tuple[str, ...], before: Connection | None
 ) -> Connection:
     """Return what is kept of a connection; ports that were published before stay so."""
-    published = request.published or (before.published if before else ())
-    allowed = request.allow_from if request.published else (before.allow_from if before else ())
+    published = tuple(map(str, parse_ports(request.published, request.allow_from)))
     return Connection(
-        name, addresses, request.ifname, request.mac, request.default_route, published, allowed,
-        request.dialect,
+        name, addresses, request.ifname, request.mac, request.default_route,
+        published or (before.published if before else ()), request.dialect,
     )  # fmt: skip
 
 

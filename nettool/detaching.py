@@ -74,11 +74,10 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
 def _forgotten(chosen: tuple[Record, ...], sandbox: Sandbox, records: Records) -> Iterator[NetworkChange]:
     """Forget that a sandbox is to be on the networks that it is taken off."""
     bridges = {record.endpoint.bridge for record in chosen}
-    names = (sandbox.target, f"{sandbox.runtime}:{sandbox.container}")
     for record in records.networks:
         if record.network.bridge in bridges:
             after = record
-            for name in names:
+            for name in sandbox.names:
                 after = after.with_connection(name, None)
             if after != record:
                 yield NetworkChange(after, record)

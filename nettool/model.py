@@ -509,6 +509,11 @@ class Sandbox(Value):
     runtime: str | None = None
     container: str | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The targets by which it is known: how it was asked for, and its name in its runtime."""
+        return (self.target, *((f"{self.runtime}:{self.container}",) if self.runtime else ()))
+
 
 class Endpoint(Value):
     """One sandbox's interface on one bridge, fully decided."""
@@ -565,7 +570,7 @@ class Connection(Value):
     mac: str | None = None
     default_route: str = "keep"
     published: tuple[str, ...] = ()
-    allow_from: tuple[str, ...] = ()
+    """Ports as they are written, each with those who may use it."""
     dialect: str = "auto"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nettool.facts import Facts
     from nettool.ipam import IPNetwork
-    from nettool.model import Records, Sandbox
+    from nettool.model import Records
     from nettool.plan import Step
     from nettool.request import CreateNetwork, RemoveNetwork, RestoreNetwork
 
@@ -291,14 +291,10 @@ def users_of(network: Network, facts: Facts, records: Records) -> list[str]:
     if not network.own_bridge:
         ports = [port for port in ports if port in by_end]
     wired = [f"{by_end[p].sandbox.target} ({by_end[p].ifname})" if p in by_end else p for p in ports]
-    there = {name for p in ports if p in by_end for name in _names(by_end[p].sandbox)}
+    there = {name for p in ports if p in by_end for name in by_end[p].sandbox.names}
     record = records.network(network.name)
     kept = record.connections if record else ()
     return [*wired, *(f"{each.target} (not wired)" for each in kept if each.target not in there)]
-
-
-def _names(sandbox: Sandbox) -> tuple[str, ...]:
-    return sandbox.target, f"{sandbox.runtime}:{sandbox.container}"
 
 
 def plan_restore(request: RestoreNetwork, facts: Facts, records: Records) -> Plan:

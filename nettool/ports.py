@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
 _WRITTEN: Final = (
     r"(?:(?P<ip>\[[^\]]*\]|[^\[\]:]*):)?(?P<host>[0-9-]+):(?P<inner>[0-9-]+)(?:/(?P<protocol>\w+))?"
+    r"(?:@(?P<allowed>[^@]+))?"
 )
 _RANGE: Final = r"([0-9]{1,5})(?:-([0-9]{1,5}))?"
 
@@ -38,9 +39,10 @@ class PublishedPort(Value):
     documented: bool = False
 
     def __str__(self) -> str:
-        """Return it as it is written: `8080:80/tcp`."""
+        """Return it as it is written: `8080:80/tcp`, with `@CIDR,CIDR` behind it where not all may use it."""
         ip = f"[{self.host_ip}]" if ":" in (self.host_ip or "") else self.host_ip
-        return f"{f'{ip}:' if ip else ''}{span(self.host_ports)}:{span(self.ports)}/{self.protocol}"
+        allowed = f"@{','.join(self.allow_from)}" if self.allow_from else ""
+        return f"{f'{ip}:' if ip else ''}{span(self.host_ports)}:{span(self.ports)}/{self.protocol}{allowed}"
 
 
 def span(ports: tuple[int, ...], joint: str = "-") -> str:
@@ -54,9 +56,9 @@ def parse_ports(texts: Iterable[str], allow_from: tuple[str, ...] = ()) -> tuple
 
 
 def parse_port(text: str, allow_from: tuple[str, ...] = ()) -> PublishedPort:
-    """Parse `[HOSTIP:]HPORT[-HPORT]:CPORT[-CPORT][/PROTOCOL]`; an IPv6 address is in brackets.
+    """Parse `[HOSTIP:]HPORT[-HPORT]:CPORT[-CPORT][/PROTOCOL][@CIDR,…]`; an IPv6 address is in brackets.
 
-    Raises UsageError.
+    `allow_from` holds where the port says nothing of its own. Raises UsageError.
     """
     found = re.fullmatch(_WRITTEN, text)
     if found is None:
@@ -67,7 +69,8 @@ def parse_port(text: str, allow_from: tuple[str, ...] = ()) -> PublishedPort:
     host_ports, ports = _range(text, found["host"]), _range(text, found["inner"])
     if host_ports[1] - host_ports[0] != ports[1] - ports[0]:
         raise _unreadable(text, "the two ranges are not of the same length")
-    return PublishedPort(protocol, host_ports, ports, _host_ip(text, found["ip"]), _networks(allow_from))
+    allowed = tuple(found["allowed"].split(",")) if found["allowed"] else allow_from
+    return PublishedPort(protocol, host_ports, ports, _host_ip(text, found["ip"]), _networks(allowed))
 
 
 def _range(text: str, part: str) -> tuple[int, int]:

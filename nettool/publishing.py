@@ -11,7 +11,7 @@ from nettool.errors import Refused, TargetNotFound
 from nettool.iproute import CLASSIC
 from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect
-from nettool.plan import Change, Plan, Status, inverse
+from nettool.plan import Change, NetworkChange, Plan, Status, inverse
 from nettool.portchecks import check_ports, decide_ports
 from nettool.ports import parse_ports
 from nettool.resolve import Findings, resolve_sandbox
@@ -61,7 +61,9 @@ def plan_publish(request: Publish, facts: Facts, records: Records) -> Plan:
         made=(*record.made, *(key for key in done if key not in record.made)),
     )
     known = records.endpoint(endpoint.host_end)
-    return planned if after == known else replace(planned, changes=(Change(after, known),))
+    if after == known:
+        return planned
+    return replace(planned, changes=(Change(after, known),), networks=_kept(after, records))
 
 
 def _empty(request: Publish, sandbox: Sandbox, dialect: str, findings: Findings) -> Plan:
@@ -98,6 +100,19 @@ def _chosen(request: Publish, sandbox: Sandbox, facts: Facts, records: Records) 
             hints=(f"--ifname {there[0].endpoint.ifname}",),
         )
     return meant[0] if meant else None
+
+
+def _kept(record: Record, records: Records) -> tuple[NetworkChange, ...]:
+    """Return the change of the ports that a sandbox gets again when it is restored."""
+    endpoint = record.endpoint
+    for network in records.networks:
+        for name in endpoint.sandbox.names if network.network.bridge == endpoint.bridge else ():
+            kept = network.connection(name)
+            if kept is not None:
+                ports = replace(kept, published=tuple(map(str, endpoint.ports)))
+                after = network.with_connection(name, ports)
+                return (NetworkChange(after, network),) if after != network else ()
+    return ()
 
 
 def _network(name: str, records: Records) -> NetworkRecord:
@@ -146,6 +161,7 @@ def plan_unpublish(request: Unpublish, facts: Facts, records: Records) -> Plan:
         steps=undone,
         sandboxes=(sandbox,) if sandbox.netns.inode is not None else (),
         changes=(*(Change(along.heir(_unmade(a, shared)), r) for r, a in changed), *along.heirs(others)),
+        networks=tuple(change for _, after in changed for change in _kept(after, records)),
         problems=tuple(findings.problems),
         inverse=True,
         restores=(*along.restores(facts), *(s for s in own if s.makes.state(facts).is_present)),

@@ -157,6 +157,12 @@ def test_a_containers_life(docker: Docker) -> None:
     for _ in range(2):
         host.cli("restart", "-t", "0", "web")
         assert "done: connect docker:web to lan" in _must(host, "restore")
+        if "9090" not in _must(host, "ports"):
+            _must(host, "publish", "web", "9090:90", "--allow-from", "192.0.2.0/24")
+            _must(host, "publish", "web", "7070:70")
+            _must(host, "unpublish", "web", "7070:70")
+        assert "192.0.2.0/24" in _must(host, "ports")
+        assert "7070" not in _must(host, "ports")
         shown = host.inside(host.container_pid("web"), "ip", "-o", "address", "show", "dev", "eth0")
         assert "10.20.0.9/24" in shown
         assert "10.20.0.9:80" in _must(host, "ports")
