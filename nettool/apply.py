@@ -7,12 +7,12 @@ import re
 import signal
 from contextlib import nullcontext
 
+from nettool.effects import Gone, Inside, NetnsName, VethPair
 from nettool.errors import Interrupted, LockBusy, NettoolError, Refused, RollbackIncomplete
 from nettool.fingerprint import fingerprint
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
 from nettool.host import NETNS_FOLDER, read_facts
 from nettool.journal import begin
-from nettool.model import Gone, Inside, NetnsName, VethPair
 from nettool.pinning import View
 from nettool.plan import Status, decide, undo_steps
 from nettool.processes import read_process

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nettool.model import Bridge, Chain, NetnsName, Up, VethPair
+from nettool.effects import Bridge, Chain, NetnsName, Up, VethPair
 from nettool.plan import Scope
 from nettool.value import Value
 

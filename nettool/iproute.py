@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from nettool.model import (
+from nettool.effects import (
     Address,
     Bridge,
     BridgeMac,

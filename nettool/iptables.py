@@ -6,7 +6,7 @@ else's, nor theirs for ours. Own chains are called NETTOOL-…, at most 28 chara
 
 from __future__ import annotations
 
-from nettool.model import Chain, Rule
+from nettool.effects import Chain, Rule
 from nettool.plan import Command, Step
 from nettool.value import Value
 

@@ -24,12 +24,13 @@ import time
 import zlib
 
 from nettool.codec import Malformed, decode, encode
+from nettool.effects import FACTS, Gone
 from nettool.errors import Refused
 from nettool.facts import NeighbourFact, Netns, RouteFact
 from nettool.fingerprint import fingerprint
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK, Logged, Timer
 from nettool.ipam import Subnet
-from nettool.model import FACTS, Connection, Endpoint, Gone, Network, NetworkRecord, Record, Sandbox
+from nettool.model import Connection, Endpoint, Network, NetworkRecord, Record, Sandbox
 from nettool.plan import Change, Command, Entry, GoesWith, NetworkChange, Scope, Stays, Step
 from nettool.ports import PublishedPort
 from nettool.store.rundir import boot_id, run_folder

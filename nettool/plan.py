@@ -5,15 +5,16 @@ from __future__ import annotations
 import enum
 import re
 
-from nettool.model import Chain, Gone, Presence, Rule, Sysctl
+from nettool.effects import Chain, Gone, Presence, Rule, Sysctl
 from nettool.value import Value, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from nettool.effects import Fact
     from nettool.facts import Facts, Netns
-    from nettool.model import Endpoint, Fact, NetworkRecord, Record, Sandbox
+    from nettool.model import Endpoint, NetworkRecord, Record, Sandbox
     from nettool.request import Request
 
 

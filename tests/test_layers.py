@@ -22,7 +22,7 @@ ROOMS: Final = (
     ("nettool.envelope",),
     ("nettool.facts", "nettool.ipam", "nettool.ports"),
     ("nettool.firewall",),
-    ("nettool.model",),
+    ("nettool.effects", "nettool.model"),
     ("nettool.plan", "nettool.codec"),
     ("nettool.history",),
     ("nettool.iproute", "nettool.iptables", "nettool.drivers"),
@@ -69,7 +69,7 @@ ROOMS: Final = (
     ("nettool.__main__",),
 )
 PURE: Final = (
-    "value", "text", "errors", "naming", "request", "facts", "model", "plan", "codec", "iproute", "ipam",
+    "value", "text", "errors", "naming", "request", "facts", "effects", "model", "plan", "codec", "iproute", "ipam",
     "firewall", "iptables", "drivers", "resolve", "checks", "lowering", "planner", "attaching",
     "connecting", "detaching",
     "ports", "portchecks", "leaving", "publishing", "repairing",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from nettool import model
+from nettool import effects
 from nettool.errors import Refused
 from nettool.plan import Command, Scope
 from nettool.renderers import Escaped, fill, own
@@ -138,11 +138,11 @@ def _character(character: str) -> str:
 
 
 def _task(number: int, step: Step, words: Words, *, inverse: bool) -> _Task:
-    gone = isinstance(step.makes, model.Gone)
-    fact = step.makes.fact if isinstance(step.makes, model.Gone) else step.makes
+    gone = isinstance(step.makes, effects.Gone)
+    fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
     looked, output = probe(fact, words), f"nettool_look_{number}.stdout"
     is_so = f"{output} == nettool_expect" if looked.exact else f"nettool_expect in {output}"
-    if isinstance(fact, model.NetnsName):
+    if isinstance(fact, effects.NetnsName):
         if not inverse:
             is_so = f"{output} == nettool_sandbox.stdout"
         elif step.do.argv[0] == "rm":
@@ -164,13 +164,13 @@ def _task(number: int, step: Step, words: Words, *, inverse: bool) -> _Task:
     )
 
 
-def _key(fact: model.Fact, words: Words) -> Word:
+def _key(fact: effects.Fact, words: Words) -> Word:
     """Return what is noted of a step, for nettool detach to find."""
-    if isinstance(fact, model.NetnsName):
+    if isinstance(fact, effects.NetnsName):
         return ("netns ", *words.netns(fact.netns))
-    if isinstance(fact, model.Route) and fact.instead_of is not None:
+    if isinstance(fact, effects.Route) and fact.instead_of is not None:
         return (f"replaced {fact.route.family} {' '.join(fact.instead_of.words())}",)
-    if isinstance(fact, model.VethPair):
+    if isinstance(fact, effects.VethPair):
         return ("veth ", *words.link(fact.host_end))
     return (fact.key,)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from nettool import model
+from nettool import effects
 from nettool.iproute import CLASSIC
 from nettool.plan import Command, Scope
 from nettool.renderers import Escaped, fill, own, shell
@@ -30,8 +30,9 @@ from nettool.value import Value
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from nettool.effects import Fact
     from nettool.facts import Facts, Netns
-    from nettool.model import Endpoint, Fact
+    from nettool.model import Endpoint
     from nettool.plan import Plan, Step
     from nettool.renderers.variables import Piece, Word
 
@@ -229,8 +230,8 @@ class _Script:
     # --- the steps
 
     def _step(self, number: int, step: Step) -> ScriptStep:
-        gone = isinstance(step.makes, model.Gone)
-        fact = step.makes.fact if isinstance(step.makes, model.Gone) else step.makes
+        gone = isinstance(step.makes, effects.Gone)
+        fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
         look = _join(bash_word(word) for word in self._look(fact))
         undo = None
         if isinstance(step.undo, Command) and not self._planned.inverse:
@@ -240,7 +241,7 @@ class _Script:
 
     def _gone(self, fact: Fact) -> Escaped:
         """Return the call that turns round what was looked up, as `Gone` does."""
-        if not isinstance(fact, model.Route) or fact.instead_of is None:
+        if not isinstance(fact, effects.Route) or fact.instead_of is None:
             return Escaped("gone")
         route, link = fact.route, self._words.link(fact.instead_of.link or "", inner=True)
         place: tuple[Word, ...] = (("sandbox",), (str(route.family),), (route.destination,))
@@ -255,25 +256,25 @@ class _Script:
         words = self._words
         call: tuple[Word, ...]
         match fact:
-            case model.NetnsFolder(path=path):
+            case effects.NetnsFolder(path=path):
                 call = ("look_folder",), (path,)
-            case model.NetnsName(netns=netns):
+            case effects.NetnsName(netns=netns):
                 call = ("look_name",), words.netns(netns), self._source_of(fact)
-            case model.VethPair(host_end=host_end):
+            case effects.VethPair(host_end=host_end):
                 call = ("look_veth",), words.link(host_end)
-            case model.Port(bridge=bridge, link=link):
+            case effects.Port(bridge=bridge, link=link):
                 call = ("look_port",), words.link(link), words.word((Kind.BRIDGE,), bridge)
-            case model.BridgeMac(bridge=bridge, mac=mac):
+            case effects.BridgeMac(bridge=bridge, mac=mac):
                 call = ("look_bridge_mac",), words.word((Kind.BRIDGE,), bridge), (mac,)
-            case model.Inside(host_end=host_end, peer=peer):
+            case effects.Inside(host_end=host_end, peer=peer):
                 names = dict.fromkeys((peer, *(e.ifname for e in self._endpoints if e.host_end == host_end)))
                 inner = (words.link(name, inner=True) for name in names)
                 call = ("look_inside",), words.link(host_end), *inner
-            case model.InterfaceName(name=name, host_end=host_end):
+            case effects.InterfaceName(name=name, host_end=host_end):
                 call = ("look_interface",), words.link(name, inner=True), words.link(host_end)
-            case model.Up(netns=netns, link=link):
+            case effects.Up(netns=netns, link=link):
                 call = ("look_up",), (_place(netns),), words.link(link, inner=netns is not None)
-            case model.Sysctl(netns=netns, name=name, value=value):
+            case effects.Sysctl(netns=netns, name=name, value=value):
                 call = ("look_sysctl",), (_place(netns),), self._sysctl(name), (value,)
             case _:
                 call = self._look_further(fact)
@@ -281,15 +282,15 @@ class _Script:
 
     def _look_further(self, fact: Fact) -> tuple[Word, ...]:
         words = self._words
-        if isinstance(fact, model.PortSetting):
+        if isinstance(fact, effects.PortSetting):
             return ("look_port_setting",), words.link(fact.link), (fact.name,)
-        if isinstance(fact, model.Forgotten):
+        if isinstance(fact, effects.Forgotten):
             return ("look_neighbour",), words.word((Kind.BRIDGE,), fact.link), (fact.ip,), (fact.mac,)
-        if isinstance(fact, model.Address):
+        if isinstance(fact, effects.Address):
             link = self._words.link(fact.link, inner=fact.netns is not None)
             cidr = words.word(CIDRS, fact.cidr)
             return ("look_address",), (_place(fact.netns),), link, cidr, (str(_width(fact.cidr)),)
-        if not isinstance(fact, model.Route):
+        if not isinstance(fact, effects.Route):
             raise TypeError(f"no way to look up {fact!r}")
         route, old = fact.route, fact.instead_of
         return (
@@ -303,7 +304,7 @@ class _Script:
             *(((" ".join(old.words()),),) if old else ()),
         )
 
-    def _source_of(self, name: model.NetnsName) -> Word:
+    def _source_of(self, name: effects.NetnsName) -> Word:
         sandbox = next((e.sandbox for e in self._endpoints if e.sandbox.path == name.path), None)
         return self._words.source(sandbox) if sandbox else (name.path,)
 
@@ -350,8 +351,8 @@ def _width(cidr: str) -> Escaped:
 
 
 def _replaces(step: Step) -> bool:
-    fact = step.makes.fact if isinstance(step.makes, model.Gone) else step.makes
-    return isinstance(fact, model.Route) and fact.instead_of is not None
+    fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
+    return isinstance(fact, effects.Route) and fact.instead_of is not None
 
 
 def _needed_looks(steps: tuple[ScriptStep, ...], *, attaching: bool, modern: bool) -> frozenset[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nettool import model
+from nettool import effects
 from nettool.renderers.variables import CIDRS, IPS, NETNS_FOLDER, Kind
 from nettool.value import Value
 
 if TYPE_CHECKING:
+    from nettool.effects import Fact
     from nettool.facts import Netns
-    from nettool.model import Fact
     from nettool.renderers.variables import Word, Words
 
 
@@ -28,28 +28,28 @@ class Probe(Value):
 def probe(fact: Fact, words: Words) -> Probe:
     """Return how a fact is looked at."""
     match fact:
-        case model.NetnsFolder(path=folder):
+        case effects.NetnsFolder(path=folder):
             found = Probe((*_words("stat", "-L", "-c", "%F"), (folder,)), ("directory",), exact=True)
-        case model.NetnsName(netns=netns):
+        case effects.NetnsName(netns=netns):
             path: Word = (NETNS_FOLDER, *words.netns(netns))
             found = Probe((*_words("stat", "-L", "-c", "%i"), path), (str(netns.inode or "?"),), exact=True)
-        case model.VethPair(host_end=host_end):
+        case effects.VethPair(host_end=host_end):
             shown = (*_words("ip", "-o", "-d", "link", "show", "dev"), words.link(host_end))
             found = Probe(shown, (" veth ",))
-        case model.Port(bridge=bridge, link=link):
+        case effects.Port(bridge=bridge, link=link):
             found = Probe(_show(None, words, link), (" master ", *words.word((Kind.BRIDGE,), bridge), " "))
-        case model.BridgeMac(bridge=bridge):
+        case effects.BridgeMac(bridge=bridge):
             name = words.word((Kind.BRIDGE,), bridge)
             found = Probe((("cat",), ("/sys/class/net/", *name, "/addr_assign_type")), ("3",), exact=True)
-        case model.Forgotten(link=link, ip=ip):
+        case effects.Forgotten(link=link, ip=ip):
             bridge_words = words.word((Kind.BRIDGE,), link)
             shown = (*_words("ip", "neigh", "show", "to", ip, "dev"), bridge_words)
             found = Probe(shown, ("",), exact=True)
-        case model.Inside(host_end=host_end):
+        case effects.Inside(host_end=host_end):
             found = Probe(_show(None, words, host_end), (" link-netns",))
-        case model.InterfaceName(netns=netns, name=name):
+        case effects.InterfaceName(netns=netns, name=name):
             found = Probe(_show(netns, words, name), (": ", *words.link(name, inner=True), "@if"))
-        case model.Up(netns=netns, link=link):
+        case effects.Up(netns=netns, link=link):
             shown = (*_show(netns, words, link), ("up",))
             found = Probe(shown, (": ", *words.link(link, inner=netns is not None), "@"))
         case _:
@@ -58,17 +58,17 @@ def probe(fact: Fact, words: Words) -> Probe:
 
 
 def _probe_inside(fact: Fact, words: Words) -> Probe:
-    if isinstance(fact, model.PortSetting):
+    if isinstance(fact, effects.PortSetting):
         shown = (*_words("ip", "-o", "-d", "link", "show", "dev"), words.link(fact.link))
         return Probe(shown, (f" {fact.name} on ",))
-    if isinstance(fact, model.Sysctl):
+    if isinstance(fact, effects.Sysctl):
         enter = (*_words("ip", "netns", "exec"), words.netns(fact.netns)) if fact.netns else ()
         key = words.sysctl_key(fact.name) or (fact.name,)
         return Probe((*enter, *_words("sysctl", "-n"), key), (fact.value,), exact=True)
-    if isinstance(fact, model.Address):
+    if isinstance(fact, effects.Address):
         link, cidr = words.link(fact.link, inner=fact.netns is not None), words.word(CIDRS, fact.cidr)
         return Probe((*_ip(fact.netns, words), *_words("addr", "show", "dev"), link), (" ", *cidr, " "))
-    if not isinstance(fact, model.Route):
+    if not isinstance(fact, effects.Route):
         raise TypeError(f"no way to look at {fact!r}")
     route = fact.route
     destination = words.word((*CIDRS, *IPS), route.destination)

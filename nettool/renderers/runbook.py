@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from nettool import model
+from nettool import effects
 from nettool.plan import Command, Status, Stays
 from nettool.renderers import Escaped, fill, own, shell
 from nettool.renderers.mermaid import picture
@@ -165,8 +165,8 @@ def _step(number: int, decision: Decision, planned: Plan) -> dict[str, Any]:
 
 
 def _verify(step: Step) -> _Check:
-    gone = isinstance(step.makes, model.Gone)
-    looked = probe(step.makes.fact if isinstance(step.makes, model.Gone) else step.makes, Words(()))
+    gone = isinstance(step.makes, effects.Gone)
+    looked = probe(step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes, Words(()))
     words = [_plain(word) for word in looked.argv]
     expect = code(_plain(looked.expect).strip())
     says = f"not {expect}, or an error" if gone else f"{'' if looked.exact else 'output with '}{expect}"

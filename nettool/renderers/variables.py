@@ -11,7 +11,7 @@ import enum
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
-from nettool.model import BridgeMac, Forgotten, Gone, Route
+from nettool.effects import BridgeMac, Forgotten, Gone, Route
 from nettool.request import RUNTIMES
 from nettool.value import Value
 
