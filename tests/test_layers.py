@@ -69,8 +69,8 @@ ROOMS: Final = (
     ("nettool.__main__",),
 )
 PURE: Final = (
-    "value", "text", "errors", "naming", "request", "facts", "effects", "model", "plan", "codec", "iproute", "ipam",
-    "firewall", "iptables", "drivers", "resolve", "checks", "lowering", "planner", "attaching",
+    "value", "text", "errors", "naming", "request", "facts", "effects", "model", "plan", "codec", "iproute",
+    "ipam",    "firewall", "iptables", "drivers", "resolve", "checks", "lowering", "planner", "attaching",
     "connecting", "detaching",
     "ports", "portchecks", "leaving", "publishing", "repairing",
     "undoing", "collecting", "networks", "netlist", "history", "pastruns",
