@@ -287,8 +287,12 @@ def roll_back(
 
 def _take_back(step: Step, journal: Undoing, locks: Locks, view: View) -> list[str]:
     journal.undoing(step.makes.key)
-    with view if _reaches_in(step) else nullcontext():
-        process = Started(step.do.words(), inherited=locks.descriptors)
+    try:
+        with view if _reaches_in(step) else nullcontext():
+            process = Started(step.do.words(), inherited=locks.descriptors)
+    except NettoolError as error:
+        # Rather left than taken from another sandbox.
+        return [f"`{' '.join(step.do.words())}`: {error.what}"]
     result = process.finish()
     return [] if result.ok else [f"`{' '.join(step.do.words())}`: {result.stderr.strip()}"]
 

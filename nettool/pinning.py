@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 
+from nettool.errors import NettoolError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +30,8 @@ class View:
     """Where commands start that reach into sandboxes: `with view:`.
 
     Where the kernel does not allow a mount namespace, or in a chroot, it changes nothing: then the
-    check right before each command is all there is.
+    check right before each command is all there is. Entering it raises NettoolError when a sandbox
+    cannot be held, since its name leads to another one.
     """
 
     def __init__(self, folder: str, sandboxes: Iterable[Sandbox]) -> None:
@@ -41,8 +44,8 @@ class View:
 
     def __enter__(self) -> None:
         if not self._made:
-            self._made = True
             self._make()
+            self._made = True
         if self._private is not None:
             self._cwd = os.open(".", os.O_PATH | os.O_CLOEXEC)
             _call("setns", self._private, _CLONE_NEWNS)
@@ -62,8 +65,11 @@ class View:
             self._cwd = None
 
     def _make(self) -> None:
-        held = [(s.netns.name, fd) for s in self._sandboxes if (fd := _hold(s, self._folder)) is not None]
+        held: list[tuple[str, int]] = []
         try:
+            for sandbox in self._sandboxes:
+                fd = _hold(sandbox, self._folder)
+                held += [] if fd is None else [(sandbox.netns.name, fd)]
             if held and os.readlink("/proc/self/root") == "/":
                 self._make_with(held)
         finally:
@@ -98,15 +104,25 @@ class View:
 
 
 def _hold(sandbox: Sandbox, folder: str) -> int | None:
-    """Open a sandbox's namespace, by its path or its name, when it still is that one."""
+    """Open a sandbox's namespace, by its path or its name; None when neither leads anywhere.
+
+    Raises NettoolError when all that is found is another one.
+    """
+    other = None
     for path in (sandbox.path, f"{folder}/{sandbox.netns.name}"):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             continue
-        if os.fstat(fd).st_ino == sandbox.netns.inode:
+        other = os.fstat(fd).st_ino
+        if other == sandbox.netns.inode:
             return fd
         os.close(fd)
+    if other is not None and sandbox.netns.inode is not None:
+        raise NettoolError(
+            f"{sandbox.target} is no longer the sandbox that was planned for "
+            f"(net:[{sandbox.netns.inode}] then, net:[{other}] now)"
+        )
     return None
 
 
