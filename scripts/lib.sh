@@ -106,9 +106,11 @@ disable_services() {
     done
 }
 
+# The distribution's own comes first: it is what nettool's users run, and built with optimisation, which
+# one that was compiled by hand often is not.
 find_python() {
     local python
-    for python in python3 python3.11 python3.12 python3.13 python3.14; do
+    for python in /usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14; do
         if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             printf '%s\n' "$python"
             return

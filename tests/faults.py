@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
     from _pytest.mark import ParameterSet
-    from warm import Warm
 
 VERBS: Final = ("attach", "detach")
 KILL: Final = "kill -9 $nettool\n"
@@ -121,10 +120,9 @@ class Names:
 class Stage:
     """A host that a plan is about to be carried out on, and how it looks before."""
 
-    def __init__(self, host: Host, planned: Planned, folder: Path, warm: Warm) -> None:
+    def __init__(self, host: Host, planned: Planned, folder: Path) -> None:
         self.host = host
         self.shims = Shims(folder)
-        self._warm = warm
         self.scene = furnish(host, planned.kind, planned.dialect)
         self.argv = self.scene.attach(planned.dialect)
         plan = self._plan()
@@ -149,7 +147,7 @@ class Stage:
         """Run nettool; with rules, something goes wrong."""
         if rules:
             self.shims.set(*rules)
-        return self._warm.run(self.host, *argv, env=self.shims.env if rules else None)
+        return self.host.nettool(*argv, env=self.shims.env if rules else None)
 
     def run(self, *rules: Rule) -> CompletedProcess[str]:
         """Carry out the plan with something going wrong: at least what the first rule is about."""
@@ -198,10 +196,9 @@ class Stage:
 class Stages:
     """Sets the stage for each test of a plan: all use one host, as long as they leave it as it was."""
 
-    def __init__(self, planned: Planned, folder: Path, warm: Warm) -> None:
+    def __init__(self, planned: Planned, folder: Path) -> None:
         self._planned = planned
         self._folder = folder
-        self._warm = warm
         self._stage: Stage | None = None
 
     def ready(self) -> Stage:
@@ -215,7 +212,7 @@ class Stages:
         if self._stage is not None and self._stage.stale():
             self.close()
         if self._stage is None:
-            self._stage = Stage(Host(), self._planned, self._folder, self._warm)
+            self._stage = Stage(Host(), self._planned, self._folder)
         return self._stage
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self, TypedDict, Unpack
 
 from snapshot import environment, snapshot
+from warm import Asked, Call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,12 +143,25 @@ class Host:
         assert done.returncode == 0, f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def nettool(self, *args: str, **options: Unpack[Options]) -> subprocess.CompletedProcess[str]:
-        """Run this very nettool inside, with its records in the host's own /run."""
-        return self.run(*self.nettool_argv(*args), **options)
+    def nettool(
+        self,
+        *args: str,
+        input: str | None = None,  # noqa: A002 - subprocess's own word
+        env: Mapping[str, str] | None = None,
+        first: str | None = None,
+        kill_at: int | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run this very nettool inside to its end, with its records in the host's own /run."""
+        asked = Asked(self.pid, args, {**self.environment(), **(env or {})}, first, kill_at)
+        return Call(asked, input).result(timeout)
+
+    def start(self, *args: str) -> Call:
+        """Start this very nettool inside."""
+        return Call(Asked(self.pid, args, self.environment()))
 
     def nettool_argv(self, *args: str) -> tuple[str, ...]:
-        """Return how `nettool` is called, for `popen`."""
+        """Return how `nettool` is called as a program of its own, for `popen`."""
         return (sys.executable, "-m", "nettool", *args)
 
     def environment(self) -> dict[str, str]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from battery import Cases
     from hosts import Host
+    from warm import Call
 
 PLAIN: Final = Kind("both families", "--ip 172.17.0.10/16 --ip fd00::10/64", host=FOREIGN_PORT)
 RUN_FOLDER: Final = "/run/nettool"
@@ -42,16 +43,15 @@ class Run:
 
     host: Host
     argv: Sequence[str]
-    process: subprocess.Popen[str] = field(init=False)
+    process: Call = field(init=False)
 
     def __post_init__(self) -> None:
-        self.process = self.host.popen(*self.host.nettool_argv(*self.argv))
+        self.process = self.host.start(*self.argv)
 
     def result(self) -> tuple[int, str]:
         """Return the exit status, and what was said."""
-        stdout, stderr = self.process.communicate(timeout=600)
-        self.host.kill(self.process.pid)
-        return self.process.returncode, f"{' '.join(self.argv)}: {stdout}{stderr}"
+        done = self.process.result(timeout=600)
+        return done.returncode, f"{' '.join(self.argv)}: {done.stdout}{done.stderr}"
 
 
 def _dice() -> random.Random:
@@ -270,7 +270,8 @@ def test_attach_against_detach(host: Host, cases: Cases) -> None:
         assert difference(before, scene.snapshot()) == ""
         assert _left(host) == []
         cases.add()
-    assert 0 < wired < cases.count
+    # Who is last is chance: with few rounds it may be the same one each time.
+    assert not FULL or 0 < wired < cases.count
 
 
 # --- many at once

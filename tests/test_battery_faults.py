@@ -17,7 +17,6 @@ from hosts import HostUnavailableError
 from plan_kinds import DIALECTS, KINDS, furnish
 from shims import Rule, Shims, commands_in
 from snapshot import difference
-from warm import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,16 +29,9 @@ if TYPE_CHECKING:
 every_plan = pytest.mark.parametrize("planned", table(), scope="module")
 
 
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    made = Warm()
-    yield made
-    made.close()
-
-
 @pytest.fixture(scope="module")
-def stages(planned: Planned, warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
-    made = Stages(planned, tmp_path_factory.mktemp("shims"), warm)
+def stages(planned: Planned, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
+    made = Stages(planned, tmp_path_factory.mktemp("shims"))
     try:
         made.ready()
     except HostUnavailableError as error:
@@ -266,8 +258,7 @@ def _script(stage: Stage, act: str) -> str:
 class Bystanders:
     """Hosts for comparison: what an act alone makes of them, when nettool does nothing meanwhile."""
 
-    def __init__(self, warm: Warm, folder: Path) -> None:
-        self._warm = warm
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._stages: dict[Planned, Stages] = {}
         self._seen: dict[tuple[Planned, str], dict[str, str]] = {}
@@ -275,7 +266,7 @@ class Bystanders:
     def look(self, planned: Planned, act: str) -> dict[str, str]:
         """Return what a host looks like after an act. Each is looked at once."""
         if (planned, act) not in self._seen:
-            stages = self._stages.setdefault(planned, Stages(planned, self._folder, self._warm))
+            stages = self._stages.setdefault(planned, Stages(planned, self._folder))
             stage = stages.ready()
             stage.host.run("sh", "-c", f'outside() {{ "$@"; }}\n{_script(stage, act)}')
             # The kernel clears a dead process's namespace away when it comes to it.
@@ -291,8 +282,8 @@ class Bystanders:
 
 
 @pytest.fixture(scope="session")
-def all_bystanders(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Bystanders:
-    return Bystanders(warm, tmp_path_factory.mktemp("shims"))
+def all_bystanders(tmp_path_factory: pytest.TempPathFactory) -> Bystanders:
+    return Bystanders(tmp_path_factory.mktemp("shims"))
 
 
 @pytest.fixture

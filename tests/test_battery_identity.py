@@ -90,6 +90,10 @@ class PidHost(Host):
         outer = self._hold((*self.enter, *first, "sh", "-c", "echo ready && exec cat"))
         self.enter = ("nsenter", "--target", str(_child(outer)), *self.enter[3:], "--pid")
 
+    def nettool(self, *args: str, **options: Any) -> Done:
+        """Run nettool as a program of its own: only its children could enter another pid namespace."""
+        return self.run(*self.nettool_argv(*args), **options)
+
     def container(self, **options: Any) -> int:
         """Start a container; return its pid, as this host counts."""
         status = Path(f"/proc/{_child(super().container(**options))}/status").read_text()

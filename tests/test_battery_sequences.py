@@ -18,8 +18,8 @@ from hosts import Host, HostUnavailableError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plan_kinds import DIALECTS, FULL
-from resident import KILLED, Resident
 from snapshot import difference, snapshot
+from warm import KILLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -129,9 +129,8 @@ class Thing:
 class Story:
     """One sequence on a host: it carries out operations and holds what comes of them against the model."""
 
-    def __init__(self, host: Host, nettool: Resident, before: dict[str, str]) -> None:
+    def __init__(self, host: Host, before: dict[str, str]) -> None:
         self.host = host
-        self.nettool = nettool
         self.before = before
         self.boxes: list[Box] = []
         self.things: list[Thing] = []
@@ -260,7 +259,7 @@ class Story:
         return done
 
     def _run(self, *words: str, kill_at: int | None = None) -> CompletedProcess[str]:
-        done = self.nettool(*words, kill_at=kill_at)
+        done = self.host.nettool(*words, kill_at=kill_at)
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode in (*STATUSES, *((KILLED,) if kill_at is not None else ())), done.stderr
         return done
@@ -354,7 +353,7 @@ class Stage:
     """The host that stories share; one that a story has failed on is left behind."""
 
     def __init__(self) -> None:
-        self._set: tuple[Host, Resident, dict[str, str]] | None = None
+        self._set: tuple[Host, dict[str, str]] | None = None
 
     @contextmanager
     def story(self) -> Iterator[Story]:
@@ -365,11 +364,11 @@ class Stage:
             self.close()
             raise
 
-    def _prepare(self) -> tuple[Host, Resident, dict[str, str]]:
+    def _prepare(self) -> tuple[Host, dict[str, str]]:
         host = Host()
         host.add_bridge("docker0", "172.17.0.1/16", "fd00::1/64")
         host.add_bridge("br9", "10.9.0.1/24")
-        return host, Resident(host), host.snapshot()
+        return host, host.snapshot()
 
     def close(self) -> None:
         if self._set:

@@ -1,6 +1,6 @@
 """The disk is full, over quota, broken or read-only at each call that uses it; and a reboot in between.
 
-What the disk does is played by tests/inject/sitecustomize.py inside nettool's own process, and by small,
+What the disk does is played by tests/inject.py inside nettool's own process, and by small,
 full and read-only file systems. Whatever happens, the host is as before after one `nettool recover`.
 """
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hosts import ROOT
 from plan_kinds import DIALECTS, FULL, Kind, Scene, furnish, with_dialects
 from shims import Rule, Shims, commands_in, only_reads
 from snapshot import difference
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     Done = CompletedProcess[str]
 
-INJECT: Final = ROOT / "tests" / "inject"
 PLAIN: Final = Kind("both families", "--ip 172.17.0.10/16 --ip fd00::10/64")
 # What each call can say (the manual pages of section 2); reading cannot be out of space.
 ERRORS: Final = {
@@ -58,12 +56,8 @@ class Disk:
 
     def run(self, argv: Sequence[str], fault: str = "", env: Mapping[str, str] | None = None) -> Done:
         self.log.write_bytes(b"")
-        ours = {
-            "PYTHONPATH": f"{INJECT}:{ROOT}",
-            "NETTOOL_INJECT": fault,
-            "NETTOOL_INJECT_LOG": str(self.log),
-        }
-        return self.host.nettool(*argv, env={**(env or {}), **ours})
+        ours = {"NETTOOL_INJECT": fault, "NETTOOL_INJECT_LOG": str(self.log)}
+        return self.host.nettool(*argv, env={**(env or {}), **ours}, first="inject")
 
     def lines(self, kind: str) -> list[tuple[str, ...]]:
         text = self.log.read_text(encoding="utf-8", errors="surrogateescape")

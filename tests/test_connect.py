@@ -133,7 +133,7 @@ def test_who_answers_on_the_wire_is_passed_over(host: Host) -> None:
 def test_many_at_once_never_share_an_address(host: Host, cases: Cases) -> None:
     first = _network(host, "--subnet", "10.20.0.0/24")
     pids = [first, *(host.container() for _ in range(AT_ONCE - 1))]
-    runs = [host.popen(*host.nettool_argv(*_connect(pid, "--lock-timeout", "300"))) for pid in pids]
+    runs = [host.start(*_connect(pid, "--lock-timeout", "300")) for pid in pids]
     assert [run.wait(timeout=300) for run in runs] == [0] * AT_ONCE
     given = [address for addresses in _addresses(host).values() for address in addresses]
     assert len(given) == len(set(given)) == AT_ONCE

@@ -22,7 +22,6 @@ import pytest
 from cases import BASE, facts_of, laid_over
 from hosts import ROOT, Host
 from plan_kinds import DIALECTS, FULL, Kind, Scene, furnish
-from resident import Resident
 from shims import TOOLS
 
 from nettool import export, output, render, survey
@@ -422,43 +421,35 @@ def test_a_name_that_is_no_utf8_is_shown_harmlessly(host: Host, name: str, words
     _harmless(done)
 
 
-@pytest.fixture(scope="module")
-def resident(module_host: Host) -> Iterator[Resident]:
-    with Resident(module_host) as nettool:
-        yield nettool
-
-
-def test_a_bridge_of_any_name_is_used_or_refused(module_host: Host, resident: Resident, cases: Cases) -> None:
+def test_a_bridge_of_any_name_is_used_or_refused(module_host: Host, cases: Cases) -> None:
     for name in TRIED:
         if not name.startswith("-"):
-            _check_bridge(module_host, resident, name)
+            _check_bridge(module_host, name)
             cases.add()
 
 
-def _check_bridge(host: Host, resident: Resident, name: str) -> None:
+def _check_bridge(host: Host, name: str) -> None:
     pid = host.container()
     host.check("ip", "link", "add", "name", name, "type", "bridge")
-    done = resident("attach", "--pid", str(pid), "--ip", "172.17.0.10/16", "--bridge", name)
+    done = host.nettool("attach", "--pid", str(pid), "--ip", "172.17.0.10/16", "--bridge", name)
     _harmless(done)
     assert done.returncode in (0, 2), done.stderr
     assert (done.returncode == 0) == name.isprintable()
     for words in ("history last", "undo last --dry-run"):
-        _harmless(resident(*words.split()))
-    resident("detach", "--pid", str(pid), "--all").check_returncode()
+        _harmless(host.nettool(*words.split()))
+    host.nettool("detach", "--pid", str(pid), "--all").check_returncode()
     host.check("ip", "link", "del", "dev", name)
     host.kill(pid)
 
 
-def test_a_namespace_at_any_path_is_used_or_refused(
-    module_host: Host, resident: Resident, tmp_path: Path, cases: Cases
-) -> None:
+def test_a_namespace_at_any_path_is_used_or_refused(module_host: Host, tmp_path: Path, cases: Cases) -> None:
     pid = module_host.container()
     for name in (*TRIED, "x\n>c", "\udcff"):
         path = str(tmp_path / name)
         os.symlink(f"/proc/{pid}/ns/net", path)
         words = ("attach", "--netns", path, "--ip", "172.17.0.10/16", "--bridge", "none")
         for more in ((), ("--dry-run",), ("--dry-run", "-o", "json"), ("--export", "-"), ("--explain", "-n")):
-            done = resident(*words, *more)
+            done = module_host.nettool(*words, *more)
             _harmless(done)
             assert done.returncode in (2, 4), done.stderr
             cases.add()

@@ -107,7 +107,7 @@ def test_two_at_once_give_one_endpoint(host: Host) -> None:
     scene = furnish(host, PLAIN)
     before = scene.snapshot()
     for _ in range(5):
-        runs = [host.popen(*host.nettool_argv(*scene.attach("classic"))) for _ in range(2)]
+        runs = [host.start(*scene.attach("classic")) for _ in range(2)]
         assert [run.wait(timeout=60) for run in runs] == [0, 0]
         host.nettool(*scene.detach("classic")).check_returncode()
         assert difference(before, scene.snapshot()) == ""
@@ -117,7 +117,7 @@ def test_many_at_once_never_share_an_address(host: Host) -> None:
     host.add_bridge("docker0", "172.17.0.1/16")
     pids = [host.container() for _ in range(6)]
     words = [("attach", "--pid", str(pid), "--ip", "172.17.0.10/16") for pid in pids]
-    runs = [host.popen(*host.nettool_argv(*each)) for each in words]
+    runs = [host.start(*each) for each in words]
     assert sorted(run.wait(timeout=60) for run in runs) == [0, 4, 4, 4, 4, 4]
 
 

@@ -1,4 +1,4 @@
-"""Makes calls of nettool's own process on its run folder fail: the tests put this folder on PYTHONPATH.
+"""Makes calls of nettool's own process on its run folder fail: imported in that process, before it begins.
 
 `NETTOOL_INJECT` is CALL:N:ERROR (the N-th call of that name fails), CALL:N:SHORT (it writes half of what
 it should), or `any:N+:ERROR` (from the N-th call that writes on, every one fails). `NETTOOL_INJECT_LOG`
