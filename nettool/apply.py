@@ -167,7 +167,7 @@ def batches(steps: Iterable[Step]) -> Iterator[tuple[Step, ...]]:
 
 def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) -> None:
     batch = steps[0].do.batch() if len(steps) > 1 else None
-    lines = "".join(f"{' '.join(step.do.argv[1:])}\n" for step in steps) if batch else None
+    lines = "".join(f"{' '.join(step.do.argv[1:])}\n" for step in steps) if batch else steps[0].do.stdin
     held = transaction.locks.descriptors
     with transaction.view if any(map(_reaches_in, steps)) else nullcontext():
         process = Started(batch or steps[0].do.words(), stdin=lines, inherited=held)
@@ -289,7 +289,7 @@ def _take_back(step: Step, journal: Undoing, locks: Locks, view: View) -> list[s
     journal.undoing(step.makes.key)
     try:
         with view if _reaches_in(step) else nullcontext():
-            process = Started(step.do.words(), inherited=locks.descriptors)
+            process = Started(step.do.words(), stdin=step.do.stdin, inherited=locks.descriptors)
     except NettoolError as error:
         # Rather left than taken from another sandbox.
         return [f"`{' '.join(step.do.words())}`: {error.what}"]

@@ -22,12 +22,17 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
     ends = tuple(record.endpoint.host_end for record in records.endpoints)
     wanted = replace(parse_attach(request), known_ends=ends)
     findings = Findings()
-    sandbox = resolve_sandbox(request.target, facts, findings)
+    sandbox = resolve_sandbox(request.target, facts, findings, request.name)
     endpoint = resolve_attach(wanted, sandbox, facts, findings)
     dialect = choose_dialect(request.dialect, facts)
     network = next((r.network for r in records.networks if r.network.bridge == endpoint.bridge), None)
     endpoint = replace(endpoint, isolated=network is not None and network.isolate)
     known = records.endpoint(endpoint.host_end)
+    if (network is not None and network.dns) or request.aliases:
+        from nettool.hostnames import files_of  # most bridges have no name server
+
+        before = known.endpoint if known else None
+        endpoint = replace(endpoint, files=files_of(endpoint, network, request.aliases, before, facts))
     if known is not None:
         # Today's facts no longer show what it took the place of.
         endpoint = replace(endpoint, replaced=known.endpoint.replaced or endpoint.replaced)
@@ -61,6 +66,8 @@ def _with_record(planned: Plan, endpoint: Endpoint, records: Records) -> Plan:
     done = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
     made = (*before, *(key for key in done if key not in before))
     recorded = _with_history(endpoint, record.endpoint) if record else endpoint
+    # What a file said before is put back by a rollback, and not when the endpoint goes.
+    recorded = replace(recorded, files=tuple(replace(file, before=None) for file in recorded.files))
     return replace(planned, changes=(Change(Record(recorded, planned.dialect, made), record),))
 
 

@@ -67,7 +67,7 @@ def _of_record(network: str, kept: Connection) -> Connect:
     by_family = {":" in cidr: cidr.partition("/")[0] for cidr in kept.addresses}
     return Connect(
         network, Target(kind, value), by_family.get(False), by_family.get(True), kept.ifname, kept.mac,
-        kept.default_route, kept.published, dialect=kept.dialect,
+        kept.default_route, kept.published, dialect=kept.dialect, aliases=kept.aliases,
     )  # fmt: skip
 
 
@@ -83,6 +83,8 @@ def _as_attach(request: Connect, network: Network, addresses: tuple[str, ...]) -
         published=request.published,
         allow_from=request.allow_from,
         dialect=request.dialect,
+        name=request.name,
+        aliases=request.aliases,
     )
 
 
@@ -99,9 +101,10 @@ def _connection(
 ) -> Connection:
     """Return what is kept of a connection; ports that were published before stay so."""
     published = tuple(map(str, parse_ports(request.published, request.allow_from)))
+    aliases = tuple(dict.fromkeys((*(before.aliases if before else ()), *request.aliases)))
     return Connection(
         name, addresses, request.ifname, request.mac, request.default_route,
-        published or (before.published if before else ()), request.dialect,
+        published or (before.published if before else ()), request.dialect, aliases,
     )  # fmt: skip
 
 

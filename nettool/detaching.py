@@ -7,7 +7,6 @@ name of its host end. What nettool did not make is never in the plan.
 from __future__ import annotations
 
 from nettool import naming
-from nettool.effects import PRESENT
 from nettool.errors import Refused, TargetNotFound
 from nettool.facts import Netns, RouteFact
 from nettool.iproute import CLASSIC, MODERN
@@ -15,6 +14,7 @@ from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import Endpoint, Record
 from nettool.plan import Change, NetworkChange, Plan, Scope, inverse
+from nettool.presence import PRESENT
 from nettool.resolve import Findings, check_dialect, resolve_sandbox
 from nettool.value import replace
 

@@ -8,9 +8,10 @@ one round.
 
 from __future__ import annotations
 
-import enum
 import ipaddress
 
+from nettool.fileeffects import File, Folder, NameServer
+from nettool.presence import ABSENT, PRESENT, Presence, State, other
 from nettool.value import Value
 
 TYPE_CHECKING = False
@@ -18,37 +19,6 @@ if TYPE_CHECKING:
     from typing import Final
 
     from nettool.facts import Facts, LinkFact, Netns, RouteFact
-
-
-class Presence(enum.Enum):
-    """Whether a fact is true on a host."""
-
-    ABSENT = "absent"
-    PRESENT = "present"
-    OTHER = "other"
-
-
-class State(Value):
-    """What a look-up found; `found` describes the other thing that takes the place."""
-
-    presence: Presence
-    found: str = ""
-    leftover: bool = False
-    """Whether what takes the place is what is left of the fact itself."""
-
-    @property
-    def is_present(self) -> bool:
-        """Whether the fact is true."""
-        return self.presence is Presence.PRESENT
-
-
-ABSENT = State(Presence.ABSENT)
-PRESENT = State(Presence.PRESENT)
-
-
-def other(found: str) -> State:
-    """Return the state of a place that something else takes."""
-    return State(Presence.OTHER, found)
 
 
 class NetnsFolder(Value):
@@ -456,20 +426,21 @@ class Rule(Value):
 
 FACTS: Final = (
     NetnsFolder, NetnsName, VethPair, Port, BridgeMac, Inside, InterfaceName, Up, Address, Route, Sysctl,
-    Forgotten, Bridge, PortSetting, Chain, Rule,
+    Forgotten, Bridge, PortSetting, Chain, Rule, Folder, File, NameServer,
 )  # fmt: skip
 """Every kind of fact that a step can make true; `Gone` turns one round."""
 
 Fact = (
     NetnsFolder | NetnsName | VethPair | Port | BridgeMac | Inside | InterfaceName | Up | Address | Route
-    | Sysctl | Forgotten | Bridge | PortSetting | Chain | Rule
+    | Sysctl | Forgotten | Bridge | PortSetting | Chain | Rule | Folder | File | NameServer
 )  # fmt: skip
 
 
 class Gone(Value):
     """The opposite of a fact: what a step of an inverse plan makes true.
 
-    A route that took another one's place is gone when the other one is back.
+    A route that took another one's place is gone when the other one is back; a folder that others use is
+    no longer ours to remove.
     """
 
     fact: Fact
@@ -484,6 +455,8 @@ class Gone(Value):
         state = self.fact.state(facts)
         if isinstance(self.fact, Route) and self.fact.instead_of is not None:
             return ABSENT if self.fact.can_be_put_back(facts) else PRESENT
+        if isinstance(self.fact, Folder) and self.fact.is_shared(facts):
+            return PRESENT
         return ABSENT if state.presence is Presence.PRESENT or state.leftover else PRESENT
 
     def sentence(self) -> str:

@@ -197,6 +197,14 @@ class Facts(Value):
     """The host's rules, where the request is about them."""
     sockets: tuple[SocketFact, ...] = ()
     """Who listens on this host, where the request is about its ports."""
+    dns_folder: str = "/run/nettool-dns"
+    """Where what name servers read is kept."""
+    folders: tuple[str, ...] = ()
+    """The folders that are there below that one, and below /etc/netns."""
+    files: tuple[tuple[str, str], ...] = ()
+    """The files in them, each with what it says."""
+    servers: tuple[str, ...] = ()
+    """The name servers that run, by their pid files."""
 
     def namespace(self, netns: Netns | None) -> NamespaceFacts | None:
         """Return the facts of a namespace (None: the host's), when it was read."""

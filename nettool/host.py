@@ -20,6 +20,7 @@ from nettool.facts import (
     RouteFact,
     SocketFact,
 )
+from nettool.hostfiles import read_files
 from nettool.run import Started, find_tools
 from nettool.value import replace
 
@@ -35,7 +36,7 @@ HOST_NETNS: Final = "/proc/self/ns/net"
 _IPTABLES: Final = {"iptables": 4, "ip6tables": 6}
 _VARIANTS: Final = ("-nft", "-legacy")
 _LISTENERS: Final = ("ss", "-H", "-l", "-n", "-p", "-t", "-u", "-S")
-TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "sysctl",
+TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "tee", "sysctl", "pkill", "dnsmasq",
     *_IPTABLES, *(f"{name}{variant}" for name in _IPTABLES for variant in _VARIANTS),
 )  # fmt: skip
 
@@ -105,6 +106,7 @@ class Reading:
             ssh_links=_links_with(host, os.environ.get("SSH_CONNECTION", "").split()[2:3]),
             firewall=firewall,
             sockets=parse_sockets(self._sockets.finish().stdout) if self._sockets else (),
+            **read_files(),
         )
 
 

@@ -46,7 +46,10 @@ PACKAGES: Final = {
     "mkdir": "coreutils",
     "ln": "coreutils",
     "rm": "coreutils",
+    "tee": "coreutils",
     "sysctl": "procps",
+    "pkill": "procps",
+    "dnsmasq": "dnsmasq-base",
     **{
         f"{name}{variant}": "iptables"
         for name in ("iptables", "ip6tables")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool import iproute
-from nettool.drivers import bridge, ports
+from nettool.drivers import bridge, dns, ports
 from nettool.iproute import CLASSIC, MODERN
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ def lower(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
         *bridge.plug(endpoint, dialect),
         *bridge.join(endpoint, dialect),
         *ports.rules(endpoint),
+        *dns.join(endpoint),
     )
 
 

@@ -26,11 +26,23 @@ class Sandbox(Value):
     named_by_plan: bool
     runtime: str | None = None
     container: str | None = None
+    name: str | None = None
+    """What it is to be called, where the caller said so."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """The targets by which it is known: how it was asked for, and its name in its runtime."""
         return (self.target, *((f"{self.runtime}:{self.container}",) if self.runtime else ()))
+
+
+class HostFile(Value):
+    """A file that an endpoint needs on the host. `folder` is one to make for it; `before` its old text."""
+
+    path: str
+    text: str
+    why: str
+    folder: str | None = None
+    before: str | None = None
 
 
 class Endpoint(Value):
@@ -55,6 +67,8 @@ class Endpoint(Value):
     ports: tuple[PublishedPort, ...] = ()
     isolated: bool = False
     """Whether its neighbours on the bridge are kept from it."""
+    files: tuple[HostFile, ...] = ()
+    """What name servers and the sandbox itself read of it."""
     sole: bool = False
     """Whether the sandbox has no other interface, so that a gateway can be reached one way only."""
 
@@ -74,6 +88,8 @@ class Network(Value):
     own_bridge: bool = True
     labels: tuple[str, ...] = ()
     """Each as `KEY=VALUE`."""
+    dns: str | None = None
+    """The folder that its name server reads; None where it has none."""
 
 
 class Connection(Value):
@@ -90,6 +106,7 @@ class Connection(Value):
     published: tuple[str, ...] = ()
     """Ports as they are written, each with those who may use it."""
     dialect: str = "auto"
+    aliases: tuple[str, ...] = ()
 
 
 class NetworkRecord(Value):

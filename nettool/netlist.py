@@ -42,6 +42,7 @@ def document(network: Network, endpoints: Iterable[Endpoint] = ()) -> dict[str, 
         "internal": network.internal,
         "masquerade": network.masquerade,
         "isolate": network.isolate,
+        "dns": network.dns is not None,
         "labels": dict(label.split("=", 1) for label in network.labels),
         "endpoints": [
             {"sandbox": e.sandbox.target, "interface": e.ifname, "addresses": list(e.addresses)}
@@ -84,6 +85,8 @@ def details(network: Network, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
             else "as themselves"
         )
         lines.append(f"  way out   {way}")
+    if network.dns:
+        lines.append("  names     by its gateway")
     lines += [f"  label     {label}" for label in network.labels]
     lines += [f"  endpoint  {e.sandbox.target} {e.ifname} {', '.join(e.addresses)}" for e in endpoints]
     return tuple(lines)

@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 from nettool import naming
-from nettool.drivers import bridge
+from nettool.drivers import bridge, dns
 from nettool.errors import TargetNotFound, UsageError
 from nettool.ipam import Subnet, free_subnet, gateway_of, parse_pools
 from nettool.lowering import check_tools
@@ -147,7 +147,9 @@ def plan_create(request: CreateNetwork, facts: Facts, records: Records) -> Plan:
 
 
 def _steps(network: Network, facts: Facts) -> tuple[Step, ...]:
-    return bridge.create(network, facts) if network.driver == "bridge" else ()
+    if network.driver != "bridge":
+        return ()
+    return (*bridge.create(network, facts), *dns.create(network))
 
 
 def _decide(
@@ -166,7 +168,7 @@ def _decide(
         mac=naming.mac_of("bridge", request.name) if own else None,
         subnets=subnets, mtu=request.mtu, internal=request.internal, masquerade=request.masquerade,
         isolate=request.isolate,
-        own_bridge=own, labels=request.labels,
+        own_bridge=own, labels=request.labels, dns=facts.dns_folder if request.dns else None,
     )  # fmt: skip
 
 
@@ -225,7 +227,7 @@ def _check_bridge(network: Network, facts: Facts, records: Records, findings: Fi
 
 
 def _check_same(known: Network, wanted: Network, findings: Findings) -> None:
-    names = ("driver", "bridge", "subnets", "mtu", "internal", "masquerade", "isolate", "labels")
+    names = ("driver", "bridge", "subnets", "mtu", "internal", "masquerade", "isolate", "labels", "dns")
     differ = [name for name in names if getattr(known, name) != getattr(wanted, name)]
     if differ:
         findings.problem(

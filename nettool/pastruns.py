@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shlex
 
 from nettool.history import standing
 from nettool.text import columns
@@ -59,7 +58,7 @@ def table(runs: Sequence[Logged]) -> tuple[str, ...]:
 
 def details(run: Logged, runs: Sequence[Logged]) -> tuple[str, ...]:
     """Return one run with its commands, those that never ran in brackets."""
-    commands = ((shlex.join(step.do.words()), place in run.started) for place, step in enumerate(run.steps))
+    commands = ((step.do.typed(), place in run.started) for place, step in enumerate(run.steps))
     return (
         f"{run.id}  {_clock(run)}  {state(run, runs)}",
         run.title,

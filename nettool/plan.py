@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import re
 
-from nettool.effects import Chain, Gone, Presence, Rule, Sysctl
+from nettool.effects import Chain, Gone, Rule, Sysctl
+from nettool.presence import Presence
 from nettool.value import Value, replace
 
 TYPE_CHECKING = False
@@ -29,11 +30,12 @@ class Entry(enum.Enum):
 
 
 class Command(Value):
-    """One command to run. The namespace is data: `words` is the only place that spells it out."""
+    """One command to run, and what it reads. The namespace is data: only `words` spells it out."""
 
     argv: tuple[str, ...]
     netns: Netns | None = None
     entry: Entry = Entry.EXEC
+    stdin: str | None = None
 
     def words(self) -> tuple[str, ...]:
         """Return the whole argv, with the way into the namespace in front."""
@@ -42,6 +44,15 @@ class Command(Value):
         if self.entry is Entry.OPTION and self.argv[0] == "ip":
             return ("ip", "-n", self.netns.name, *self.argv[1:])
         return ("ip", "netns", "exec", self.netns.name, *self.argv)
+
+    def typed(self) -> str:
+        """Return the command as it is typed at a shell, with what it reads put in front."""
+        import shlex  # only what is shown is quoted
+
+        line = shlex.join(self.words())
+        if self.stdin is None:
+            return line
+        return f"printf '%s\\n' {shlex.join(self.stdin.splitlines())} | {line}"
 
     def batch(self) -> tuple[str, ...] | None:
         """Return the argv that takes this command as a line on stdin; None where there is none.

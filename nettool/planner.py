@@ -97,6 +97,10 @@ def check(request: Request) -> None:
     """Refuse a request that no host could carry out, before any host is read. Raises UsageError."""
     if isinstance(request, (Attach, Connect, Publish)):
         _check_ports(request)
+    if isinstance(request, (Attach, Connect)) and request.aliases:
+        from nettool.hostnames import check_aliases  # most have none
+
+        check_aliases(request.aliases)
     if isinstance(request, Attach):
         parse_attach(request)
     elif isinstance(request, Detach):
@@ -119,6 +123,10 @@ def _check_ports(request: Attach | Connect | Publish) -> None:
         parse_ports(texts, request.allow_from)
 
 
+def _words(command: Command) -> tuple[str, ...]:
+    return (*command.words(), *(command.stdin or "").splitlines())
+
+
 def _check_words(planned: Plan) -> None:
     """Refuse a plan with a word that no terminal, script or file could show as it is.
 
@@ -127,7 +135,7 @@ def _check_words(planned: Plan) -> None:
     commands = (
         c for s in (*planned.steps, *planned.restores) for c in (s.do, s.undo) if isinstance(c, Command)
     )
-    odd = next((word for command in commands for word in command.words() if not word.isprintable()), None)
+    odd = next((word for command in commands for word in _words(command) if not word.isprintable()), None)
     if odd is not None:
         raise Refused(
             f"cannot plan with {odd!a}",

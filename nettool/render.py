@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from nettool.codec import encode
 from nettool.envelope import envelope
 from nettool.plan import Command, GoesWith, Status, Stays
@@ -28,10 +26,10 @@ def commands(planned: Plan, *, explain: bool = False) -> str:
         lines.append(f"# {step.why}" + (f" ({decision.status.value})" if _idle(decision) else ""))
         if _idle(decision):
             continue
-        lines.append(shlex.join(step.do.words()))
+        lines.append(step.do.typed())
         if explain and isinstance(step.undo, Command):
             # A quoted word cannot bring a newline into the comment: such a plan is not explained.
-            undo = shlex.join(step.undo.words())
+            undo = step.undo.typed()
             lines += [f"#   undo: {undo}"] if undo.isprintable() else []
     return "".join(f"{line}\n" for line in lines) or "# nothing to do\n"
 
@@ -62,6 +60,7 @@ def step_document(number: int, decision: Decision) -> dict[str, Any]:
         "number": number,
         "where": where(step),
         "command": list(step.do.words()),
+        "input": step.do.stdin,
         "undo": list(step.undo.words()) if isinstance(step.undo, Command) else None,
         "goes_with": step.undo.key if isinstance(step.undo, GoesWith) else None,
         "stays": step.undo.why if isinstance(step.undo, Stays) else None,

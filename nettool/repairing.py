@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from nettool.detaching import renamed
 from nettool.drivers import ports
-from nettool.effects import Presence
 from nettool.errors import TargetNotFound
 from nettool.lowering import check_tools, lower
 from nettool.plan import Change, Plan, Status
+from nettool.presence import Presence
 from nettool.resolve import Findings
 from nettool.value import replace
 

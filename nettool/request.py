@@ -38,6 +38,10 @@ class Attach(Value):
     published: tuple[str, ...] = ()
     allow_from: tuple[str, ...] = ()
     dialect: str = "auto"
+    name: str | None = None
+    """What a process's namespace is to be called, instead of its pid."""
+    aliases: tuple[str, ...] = ()
+    """Further names that it is found by, on a network with a name server."""
 
 
 class Detach(Value):
@@ -77,6 +81,7 @@ class CreateNetwork(Value):
     bridge_name: str | None = None
     labels: tuple[str, ...] = ()
     pools: str = ""
+    dns: bool = False
 
 
 class RemoveNetwork(Value):
@@ -101,6 +106,8 @@ class Connect(Value):
     published: tuple[str, ...] = ()
     allow_from: tuple[str, ...] = ()
     dialect: str = "auto"
+    name: str | None = None
+    aliases: tuple[str, ...] = ()
     kept: bool = False
 
 

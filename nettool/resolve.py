@@ -158,7 +158,7 @@ def _parse_route(text: str) -> tuple[str, IPAddress | None]:
     return str(network), gateway
 
 
-def resolve_sandbox(target: Target, facts: Facts, findings: Findings) -> Sandbox:
+def resolve_sandbox(target: Target, facts: Facts, findings: Findings, name: str | None = None) -> Sandbox:
     """Decide which namespace is meant and how the plan will name it."""
     found = facts.sandbox(str(target))
     if found is None or found.state != "running" or found.inode is None:
@@ -169,10 +169,10 @@ def resolve_sandbox(target: Target, facts: Facts, findings: Findings) -> Sandbox
             f"{target} has no network namespace of its own",
             f"its namespace is the host's, net:[{found.inode}] (network mode host)",
         )
-    name, named = _netns_name(found, facts)
+    netns_name, named = (name, False) if name else _netns_name(found, facts)
     return Sandbox(
-        str(target), Netns(name, found.inode), found.path, found.pid, found.start_time,
-        named_by_plan=not named, runtime=_runtime(found), container=_container(found),
+        str(target), Netns(netns_name, found.inode), found.path, found.pid, found.start_time,
+        named_by_plan=not named, runtime=_runtime(found), container=_container(found), name=name,
     )  # fmt: skip
 
 

@@ -61,6 +61,8 @@ class Started:
                 env=environment(),
                 # A Ctrl-C is for nettool alone: it lets the step end, then takes it back.
                 process_group=0,
+                # What a step writes is for name servers and containers to read.
+                umask=0o022,
                 pass_fds=inherited,
             )
         except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -43,7 +42,7 @@ def _cells(number: int, decision: Decision, planned: Plan, *, explain: bool) -> 
     step = decision.step
     idle = decision.status is not Status.TODO
     why = f"{step.why} ({decision.found or decision.status.value})" if idle else step.why
-    cells = [where(step), shlex.join(step.do.words())]
+    cells = [where(step), step.do.typed()]
     if explain:
         cells.append(_undo(decision, planned))
     styled = [escape(safe(cell)) for cell in (*cells, why)]
@@ -53,7 +52,7 @@ def _cells(number: int, decision: Decision, planned: Plan, *, explain: bool) -> 
 def _undo(decision: Decision, planned: Plan) -> str:
     undo = decision.step.undo
     if isinstance(undo, Command):
-        return shlex.join(undo.words())
+        return undo.typed()
     if isinstance(undo, Stays):
         return f"stays: {undo.why}"
     if undo is None:

@@ -7,10 +7,10 @@ later run. Steps of the host's scope stay, as with every inverse plan.
 from __future__ import annotations
 
 from nettool.detaching import restore
-from nettool.effects import PRESENT
 from nettool.errors import Refused
 from nettool.history import COMMITTED, later_work, meant
 from nettool.plan import Change, NetworkChange, Plan, Problem, Scope, undo_steps
+from nettool.presence import PRESENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

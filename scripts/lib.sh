@@ -13,7 +13,7 @@ venv=$root/.venv
         "${run_tools[@]}"
         iptables:iptables sysctl:procps arping:iputils-arping ping:iputils-ping tcpdump:tcpdump
         strace:strace shellcheck:shellcheck
-        busybox:busybox-static dockerd:docker.io 'docker:docker-cli|docker.io' runc:runc podman:podman
+        busybox:busybox-static dnsmasq:dnsmasq-base dockerd:docker.io 'docker:docker-cli|docker.io' runc:runc podman:podman
     )
 }
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TOOLS: Final = (
     "ip", "brctl", "mkdir", "rmdir", "ln", "rm", "mount", "umount", "sysctl", "nsenter", "bridge", "iptables",
-    "ip6tables",
+    "ip6tables", "tee", "dnsmasq", "pkill",
 )  # fmt: skip
 FOUND: Final = {tool: shutil.which(tool, path=search_path()) or tool for tool in TOOLS}
 

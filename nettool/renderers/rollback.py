@@ -56,4 +56,8 @@ def _name_is_ours(planned: Plan, step: Step) -> str:
 
 
 def _words(command: Command) -> Escaped:
-    return Escaped(" ".join(shell(word) for word in command.words()))
+    line = " ".join(shell(word) for word in command.words())
+    if command.stdin is None:
+        return Escaped(line)
+    lines = " ".join(shell(text) for text in command.stdin.splitlines())
+    return Escaped(f"printf '%s\\n' {lines} | {line}")

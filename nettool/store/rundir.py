@@ -12,7 +12,7 @@ import os
 from nettool.codec import Malformed, decode, encode
 from nettool.errors import Refused
 from nettool.facts import NeighbourFact, Netns, RouteFact
-from nettool.model import Endpoint, Record, Records, Sandbox, Trace
+from nettool.model import Endpoint, HostFile, Record, Records, Sandbox, Trace
 from nettool.ports import PublishedPort
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nettool.plan import Change
 
 FORMAT: Final = 3
-_CLASSES: Final = (Endpoint, NeighbourFact, Netns, PublishedPort, Record, RouteFact, Sandbox)
+_CLASSES: Final = (Endpoint, HostFile, NeighbourFact, Netns, PublishedPort, Record, RouteFact, Sandbox)
 
 
 def run_folder() -> str:

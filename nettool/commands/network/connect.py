@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nettool.arguments import Operand, Option, Verb
+from nettool.arguments import Kind, Operand, Option, Verb
 from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, PUBLISH
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ def run(arguments: Arguments) -> int:
         ifname=arguments.text("ifname"),
         mac=arguments.text("mac"),
         default_route=arguments.text("default_route") or "keep",
+        aliases=arguments.texts("alias"),
         published=arguments.texts("publish"),
         allow_from=arguments.texts("allow_from"),
         dialect=arguments.text("dialect") or "auto",
@@ -44,6 +45,12 @@ VERB = Verb(
     options=(
         Option(("--ip",), "This IPv4 address.", metavar="ADDR"),
         Option(("--ip6",), "This IPv6 address.", metavar="ADDR"),
+        Option(
+            ("--alias",),
+            "A further name for it, on a network with --dns; may be repeated.",
+            Kind.TEXTS,
+            metavar="NAME",
+        ),
         Option(("--ifname",), "The interface's name in the sandbox; the next free ethN.", metavar="NAME"),
         Option(("--mac",), "The interface's MAC address; the kernel's choice.", metavar="MAC"),
         Option(

@@ -31,6 +31,7 @@ def run(arguments: Arguments) -> int:
         isolate=arguments.flag("isolate"),
         bridge_name=arguments.text("bridge_name"),
         labels=arguments.texts("label"),
+        dns=arguments.flag("dns"),
         pools=os.environ.get("NETTOOL_ADDRESS_POOLS") or DEFAULT_POOLS,
     )
     return execute(request, Mode.of(arguments))
@@ -68,6 +69,7 @@ VERB = Verb(
             metavar="NAME",
         ),
         Option(("--label",), "A note of your own; may be repeated.", Kind.TEXTS, metavar="KEY=VALUE"),
+        Option(("--dns",), "A name server on its gateway that knows its containers' names.", Kind.FLAG),
         DRY_RUN,
         EXPLAIN,
         *APPLY,
