@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 import shutil
 import signal
 import socket
@@ -28,6 +27,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from nettool.errors import NettoolError, Refused, TargetNotFound, UsageError
+from nettool.namespaces import (
+    NEWNET,
+    NEWNS,
+    NEWPID,
+    NEWUSER,
+    NEWUTS,
+    SET_NAME,
+    become,
+    call,
+    die_with,
+    exit_status,
+    reap_until,
+    set_namespace,
+    unshare,
+)
 from nettool.run import run, search_path
 from nettool.watch import fork, fork_as
 
@@ -41,21 +55,6 @@ _PIDS_APART: Final = 10
 
 _FOLDER: Final = Path("/run/nettool-lab")
 _BIN: Final = _FOLDER / "bin"
-
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_NEWNS: Final = 0x00020000
-_NEWUTS: Final = 0x04000000
-_NEWUSER: Final = 0x10000000
-_NEWPID: Final = 0x20000000
-_NEWNET: Final = 0x40000000
-_SET_PARENT_DEATH_SIGNAL: Final = 1
-_SET_NAME: Final = 15
-
-
-class CannotRun(NettoolError):  # noqa: N818 - reads as what happened
-    """The command to run in the lab cannot be started (exit 127, as from `env` and shells)."""
-
-    exit_status = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +187,7 @@ def run_in_lab(argv: Sequence[str], hosts: int, *, ready: Callable[[], None] = l
         for number, handler in interrupts.items():
             signal.signal(number, handler)
         enter(machines[0], argv)
-    return _reap_until(command)
+    return reap_until(command)
 
 
 def find_host(name: str) -> Host:
@@ -210,16 +209,9 @@ def enter(host: Host, argv: Sequence[str]) -> NoReturn:
     """Become the command, on that host."""
     folder = _current_folder()
     for kind in ("uts", "net", "mnt"):
-        _set_namespace(f"/proc/{host.pid}/ns/{kind}")
+        set_namespace(f"/proc/{host.pid}/ns/{kind}")
     _change_folder(folder)
-    # Python ignores these two; a command expects what the shell would have given it.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    variables = {**os.environ, "PATH": _lab_path(), **host.variables}
-    try:
-        os.execvpe(argv[0], list(argv), variables)  # noqa: S606 - argv is the caller's command, no shell
-    except OSError as error:
-        raise CannotRun(f"cannot run {argv[0]}", why=(str(error.strerror),)) from error
+    become(argv, {**os.environ, "PATH": _lab_path(), **host.variables})
 
 
 def _ignore_interrupts() -> dict[int, signal.Handlers]:
@@ -235,15 +227,15 @@ def _ignore_interrupts() -> dict[int, signal.Handlers]:
 
 def _make_namespaces() -> None:
     """Leave the machine's namespaces; as an ordinary user through a user namespace."""
-    namespaces = _NEWNS | _NEWNET | _NEWPID
+    namespaces = NEWNS | NEWNET | NEWPID
     user, group = os.geteuid(), os.getegid()
     if user == 0:
         # Root without CAP_SYS_ADMIN, as in most containers, goes the ordinary user's way.
         with suppress(PermissionError):
-            _unshare(namespaces)
+            unshare(namespaces)
             return
     try:
-        _unshare(_NEWUSER | namespaces)
+        unshare(NEWUSER | namespaces)
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"0 {user} 1")
         _write("/proc/self/gid_map", f"0 {group} 1")
@@ -276,11 +268,7 @@ def _go_on_as_first_process() -> None:
     first = fork()
     if first:
         raise SystemExit(_wait_outside(first))
-    _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    # It may have been killed before the request was made; a pidfd is readable once its process ended.
-    if select.select([outside], [], [], 0)[0]:
-        os._exit(1)
-    os.close(outside)
+    die_with(outside)
 
 
 def _wait_outside(first: int) -> int:
@@ -298,7 +286,7 @@ def _wait_outside(first: int) -> int:
     give_back = _terminal_to_give_back()
     _, status = os.waitpid(first, 0)
     give_back()
-    return 128 + received[0] if received else _exit_status(status)
+    return 128 + received[0] if received else exit_status(status)
 
 
 def _terminal_to_give_back() -> Callable[[], None]:
@@ -385,7 +373,7 @@ def _be_host(host: Host) -> Callable[[], None]:
 
 def _make_host(host: Host) -> None:
     """Give this process the host's namespaces, and set them up."""
-    _unshare(_NEWNS | _NEWNET | _NEWUTS)
+    unshare(NEWNS | NEWNET | NEWUTS)
     _name_process(host.name)
     socket.sethostname(host.name)
     _must("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
@@ -433,7 +421,7 @@ def _lab_path() -> str:
 
 
 def _be_container(host: Host) -> Callable[[], None]:
-    _unshare(_NEWNET)
+    unshare(NEWNET)
     _name_process("web")
     _ip(("link set lo up",))
     server = _listen(80)
@@ -471,19 +459,6 @@ def _read_request(connection: socket.socket) -> bytes:
     return request
 
 
-def _reap_until(command: int) -> int:
-    """Wait for the command as a first process must: taking in every process that lost its parent."""
-    while True:
-        pid, status = os.wait()
-        if pid == command:
-            return _exit_status(status)
-
-
-def _exit_status(status: int) -> int:
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
-
-
 def _holds(host: Host) -> bool:
     return _read(f"/proc/{host.pid}/comm").strip() == host.name
 
@@ -515,32 +490,13 @@ def _must(*argv: str, stdin: str | None = None) -> None:
         raise NettoolError(f"the lab could not be built: {' '.join(argv)}", why=(result.stderr.strip(),))
 
 
-def _unshare(namespaces: int) -> None:
-    _call(_LIBC.unshare(namespaces))
-
-
-def _set_namespace(path: str) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _call(_LIBC.setns(file, 0))
-    finally:
-        os.close(file)
-
-
 def _name_process(name: str) -> None:
     """Set the name that `ps` and `ss -p` show, instead of the command line that made the lab."""
-    _call(_LIBC.prctl(_SET_NAME, name.encode()))
+    call("prctl", SET_NAME, name.encode())
     # Fields 48 and 49 of proc(5)'s stat, counted from behind the name, which may have blanks in it.
     fields = _read("/proc/self/stat").rpartition(")")[2].split()
     start, end = int(fields[45]), int(fields[46])
     ctypes.memmove(start, name.encode().ljust(end - start, b"\0"), end - start)
-
-
-def _call(result: int) -> None:
-    """Turn a system call's failure into an exception."""
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def _write(path: str, text: str) -> None:

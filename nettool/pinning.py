@@ -11,19 +11,13 @@ from __future__ import annotations
 import os
 
 from nettool.errors import NettoolError
+from nettool.namespaces import MS_BIND, MS_PRIVATE, MS_REC, NEWNS, call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, Final
 
     from nettool.model import Sandbox
-
-# From the kernel's include/uapi/linux/sched.h and mount.h.
-_CLONE_NEWNS: Final = 0x20000
-_MS_BIND: Final = 0x1000
-_MS_REC: Final = 0x4000
-_MS_PRIVATE: Final = 1 << 18
 
 
 class View:
@@ -48,7 +42,7 @@ class View:
             self._made = True
         if self._private is not None:
             self._cwd = os.open(".", os.O_PATH | os.O_CLOEXEC)
-            _call("setns", self._private, _CLONE_NEWNS)
+            call("setns", self._private, NEWNS)
 
     def close(self) -> None:
         """Let go of the view, at the end of the run."""
@@ -80,17 +74,17 @@ class View:
         cwd = os.open(".", os.O_PATH | os.O_CLOEXEC)
         self._own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _call("unshare", _CLONE_NEWNS)
+            call("unshare", NEWNS)
         except OSError:
             os.close(cwd)
             return
         try:
-            _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
-            _call("mount", b"none", os.fsencode(self._folder), b"tmpfs", 0, b"mode=755,size=64k")
+            call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+            call("mount", b"none", os.fsencode(self._folder), b"tmpfs", 0, b"mode=755,size=64k")
             for name, fd in held:
                 place = f"{self._folder}/{name}"
                 os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o400))
-                _call("mount", b"/proc/self/fd/%d" % fd, os.fsencode(place), None, _MS_BIND, None)
+                call("mount", b"/proc/self/fd/%d" % fd, os.fsencode(place), None, MS_BIND, None)
             self._private = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self._private = None
@@ -100,7 +94,7 @@ class View:
             os.close(cwd)
 
     def _return(self) -> None:
-        _call("setns", self._own, _CLONE_NEWNS)
+        call("setns", self._own, NEWNS)
 
 
 def _hold(sandbox: Sandbox, folder: str) -> int | None:
@@ -124,12 +118,3 @@ def _hold(sandbox: Sandbox, folder: str) -> int | None:
             f"(net:[{sandbox.netns.inode}] then, net:[{other}] now)"
         )
     return None
-
-
-def _call(name: str, *arguments: Any) -> None:
-    """Call a function of the C library that Python 3.11 has no name for. Raises OSError."""
-    import ctypes  # 3 ms, for those who reach into a sandbox
-
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))

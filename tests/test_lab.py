@@ -649,7 +649,7 @@ def test_a_stream_ends_its_whole_group_when_it_is_left(mark: str) -> None:
     deaf = f"trap '' TERM; sleep {mark} & echo up; wait; sleep {mark}"
     with watch.stream(("sh", "-c", deaf)) as lines:
         assert next(lines) == "up"
-        assert running(f"sleep\0{mark}")
+        assert eventually(lambda: running(f"sleep\0{mark}"))
     assert eventually(lambda: not running(f"sleep\0{mark}"))
 
 

@@ -49,6 +49,7 @@ ROOMS: Final = (
     ("nettool.output",),
     ("nettool.renderers",),
     ("nettool.fingerprint",),
+    ("nettool.namespaces",),
     ("nettool.run", "nettool.pinning", "nettool.processes", "nettool.store", "nettool.probe"),
     ("nettool.hostfiles",),
     ("nettool.locks",),
