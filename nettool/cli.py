@@ -25,7 +25,7 @@ VERBS: Final = (
     "attach", "detach", "apply", "confirm", "undo", "history", "recover", "gc",
     "network create", "network ls", "network inspect", "network rm", "network prune", "network connect",
     "network disconnect", "publish", "unpublish", "ports", "restore", "watch", "diff", "repair",
-    "show", "facts", "lab",
+    "run", "sandbox create", "sandbox ls", "sandbox rm", "sandbox exec", "show", "facts", "lab",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 
 from nettool.fileeffects import File, Folder, NameServer
+from nettool.netnseffects import Loopback, NewNetns
 from nettool.presence import ABSENT, PRESENT, Presence, State, other
 from nettool.value import Value
 
@@ -427,12 +428,14 @@ class Rule(Value):
 FACTS: Final = (
     NetnsFolder, NetnsName, VethPair, Port, BridgeMac, Inside, InterfaceName, Up, Address, Route, Sysctl,
     Forgotten, Bridge, PortSetting, Chain, Rule, Folder, File, NameServer,
+    NewNetns, Loopback,
 )  # fmt: skip
 """Every kind of fact that a step can make true; `Gone` turns one round."""
 
 Fact = (
     NetnsFolder | NetnsName | VethPair | Port | BridgeMac | Inside | InterfaceName | Up | Address | Route
     | Sysctl | Forgotten | Bridge | PortSetting | Chain | Rule | Folder | File | NameServer
+    | NewNetns | Loopback
 )  # fmt: skip
 
 

@@ -38,6 +38,8 @@ class LinkFact(Value):
     """Whether the bridge sends what came from this port back to it."""
     isolated: bool = False
     """Whether the bridge keeps this port from its other isolated ones."""
+    alias: str | None = None
+    """A note that somebody put on it (`ip link set … alias`)."""
 
 
 class AddressFact(Value):

@@ -283,6 +283,7 @@ def _link(raw: dict[str, Any], numbers: dict[str, int]) -> LinkFact:
         mac_set=_mac_is_set(raw["ifname"], raw["ifindex"]) if kind == "bridge" else None,
         hairpin=as_port.get("hairpin", False),
         isolated=as_port.get("isolated", False),
+        alias=raw.get("ifalias"),
     )
 
 

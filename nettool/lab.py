@@ -381,6 +381,7 @@ def _make_host(host: Host) -> None:
         _must("mount", "--bind", "/run", "/var/run")
     _write_launcher()
     _mount_sysfs()
+    _shield_etc()
     _ip(host.links(ipv6=Path("/proc/sys/net/ipv6").exists()))
 
 
@@ -396,6 +397,15 @@ def _mount_sysfs() -> None:
     if run(("mount", "-t", "sysfs", "sysfs", str(fresh))).ok:
         run(("mount", "--rbind", "/sys/fs/cgroup", str(fresh / "fs/cgroup")))
         run(("mount", "--move", str(fresh), "/sys"))
+
+
+def _shield_etc() -> None:
+    """Let what is written into /etc stay in the lab (overlayfs; userxattr is what an ordinary user may)."""
+    upper, work = _FOLDER / "etc", _FOLDER / "etc.work"
+    upper.mkdir()
+    work.mkdir()
+    options = f"userxattr,lowerdir=/etc,upperdir={upper},workdir={work}"
+    run(("mount", "-t", "overlay", "overlay", "-o", options, "/etc"))
 
 
 def _write_launcher() -> None:

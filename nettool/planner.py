@@ -12,10 +12,12 @@ from nettool.request import (
     Collect,
     Connect,
     CreateNetwork,
+    CreateSandbox,
     Detach,
     Disconnect,
     Publish,
     RemoveNetwork,
+    RemoveSandbox,
     RestoreEndpoint,
     RestoreNetwork,
     Undo,
@@ -58,38 +60,44 @@ def plan(request: Request, facts: Facts, records: Records) -> Plan:
 
 
 def _plan_on_networks(request: OnNetworks, facts: Facts, records: Records) -> Plan:
-    if isinstance(request, CreateNetwork):
-        from nettool.networks import plan_create
+    if isinstance(request, (CreateNetwork, RemoveNetwork, RestoreNetwork)):
+        from nettool import networks
 
-        return plan_create(request, facts, records)
-    if isinstance(request, RemoveNetwork):
-        from nettool.networks import plan_remove
-
-        return plan_remove(request, facts, records)
-    if isinstance(request, Connect):
-        from nettool.connecting import plan_connect
-
-        return plan_connect(request, facts, records)
-    if isinstance(request, Disconnect):
-        from nettool.connecting import plan_disconnect
-
-        return plan_disconnect(request, facts, records)
-    if isinstance(request, RestoreNetwork):
-        from nettool.networks import plan_restore
-
-        return plan_restore(request, facts, records)
-    return _plan_on_ports(request, facts, records)
+        if isinstance(request, CreateNetwork):
+            return networks.plan_create(request, facts, records)
+        if isinstance(request, RemoveNetwork):
+            return networks.plan_remove(request, facts, records)
+        return networks.plan_restore(request, facts, records)
+    if isinstance(request, (CreateSandbox, RemoveSandbox)):
+        return _plan_on_sandboxes(request, facts, records)
+    return _plan_on_endpoints(request, facts, records)
 
 
-def _plan_on_ports(request: Publish | Unpublish | RestoreEndpoint, facts: Facts, records: Records) -> Plan:
-    from nettool import publishing
+def _plan_on_sandboxes(request: CreateSandbox | RemoveSandbox, facts: Facts, records: Records) -> Plan:
+    from nettool.boxing import plan_create_sandbox, plan_remove_sandbox
 
-    if isinstance(request, Publish):
-        return publishing.plan_publish(request, facts, records)
+    if isinstance(request, CreateSandbox):
+        return plan_create_sandbox(request, facts)
+    return plan_remove_sandbox(request, facts, records)
+
+
+def _plan_on_endpoints(
+    request: Connect | Disconnect | Publish | Unpublish | RestoreEndpoint, facts: Facts, records: Records
+) -> Plan:
+    if isinstance(request, (Connect, Disconnect)):
+        from nettool import connecting
+
+        if isinstance(request, Connect):
+            return connecting.plan_connect(request, facts, records)
+        return connecting.plan_disconnect(request, facts, records)
     if isinstance(request, RestoreEndpoint):
         from nettool.repairing import plan_restore_endpoint
 
         return plan_restore_endpoint(request, facts, records)
+    from nettool import publishing
+
+    if isinstance(request, Publish):
+        return publishing.plan_publish(request, facts, records)
     return publishing.plan_unpublish(request, facts, records)
 
 
@@ -111,6 +119,10 @@ def check(request: Request) -> None:
         check_create(request)
     elif isinstance(request, Publish):
         check_dialect(request.dialect)
+    elif isinstance(request, (CreateSandbox, RemoveSandbox)):
+        from nettool.boxing import check_name
+
+        check_name(request.name)
 
 
 def _check_ports(request: Attach | Connect | Publish) -> None:

@@ -12,12 +12,15 @@ from nettool.request import (
     Collect,
     Connect,
     CreateNetwork,
+    CreateSandbox,
     Detach,
     Disconnect,
     Publish,
     RemoveNetwork,
+    RemoveSandbox,
     RestoreEndpoint,
     RestoreNetwork,
+    Target,
     Undo,
     Unpublish,
 )
@@ -119,6 +122,11 @@ def _runs(request: Request) -> tuple[Logged, ...]:
 def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact, ...]:
     if isinstance(request, (Attach, Detach, Connect, Disconnect, Publish, Unpublish)):
         return (find(request.target),)
+    if isinstance(request, CreateSandbox):
+        return (find(Target("netns", request.name)),)
+    if isinstance(request, RemoveSandbox):
+        # Who lives in it is found by looking at every process.
+        return find_all()
     if isinstance(request, RestoreEndpoint):
         record = read_records().endpoint(request.host_end)
         return as_found((record.endpoint.sandbox,)) if record else ()

@@ -154,6 +154,18 @@ class Unpublish(Value):
     every: bool = False
 
 
+class CreateSandbox(Value):
+    """Make a named network namespace with only `lo` in it."""
+
+    name: str
+
+
+class RemoveSandbox(Value):
+    """Remove a named network namespace that nettool made, and that nobody uses."""
+
+    name: str
+
+
 OnNetworks = (
     CreateNetwork
     | RemoveNetwork
@@ -163,5 +175,7 @@ OnNetworks = (
     | Publish
     | Unpublish
     | RestoreEndpoint
+    | CreateSandbox
+    | RemoveSandbox
 )
 Request = Attach | Detach | Undo | Collect | OnNetworks

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from nettool.arguments import Operand, Option, Verb
 
 HELP = "Wire containers by an explicit plan: read it, apply it, take it back."
-GROUPS = {"network": "Create networks, put containers on them, look at them, and remove them."}
+GROUPS = {
+    "network": "Create networks, put containers on them, look at them, and remove them.",
+    "sandbox": "Make named network namespaces, look at them, run commands in them, and remove them.",
+}
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 

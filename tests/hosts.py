@@ -38,7 +38,7 @@ fi
 rmdir /run/cgroup 2>/dev/null
 # What is written into /etc stays with the host: not where that takes rights that are missing.
 if mount -t tmpfs tmpfs /mnt 2>/dev/null && mkdir /mnt/upper /mnt/work; then
-    mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc 2>/dev/null
+    mount -t overlay overlay -o userxattr,lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc 2>/dev/null
 fi
 echo ready && cat
 """

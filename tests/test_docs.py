@@ -27,6 +27,7 @@ VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "2026-11-21 02:39:01"),
     (re.compile(r"\b[0-9a-f]{16}\b"), "239a25ad344f982c"),
     (re.compile(r"in \d+ s\b"), "in 60 s"),
+    (re.compile(r"\brun-\d+"), "run-1320"),
 )
 
 
@@ -74,6 +75,8 @@ def rewritten(block: str, printed: list[str]) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_print_what_the_page_shows(page: Path, tmp_path: Path) -> None:
     text = page.read_text()
+    if "--dns" in text and os.geteuid():
+        pytest.skip("dnsmasq gives up its rights, and in an ordinary user's lab there is no other user")
     blocks = BLOCK.findall(text)
     if not blocks:
         pytest.skip("no examples on this page")
