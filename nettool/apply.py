@@ -322,10 +322,16 @@ def _explain(transaction: _Transaction, failure: str, left: list[str], *, before
 
 
 def _catch_signals(transaction: _Transaction) -> Callable[[], None]:
-    """Note signals instead of dying of them; return what puts the former handlers back."""
+    """Note signals instead of dying of them; return what puts the former handlers back.
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    A caller's own handler is told as well: one that comes too late to be heeded here is not lost.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
         transaction.signal = number
+        earlier = before[signal.Signals(number)]
+        if callable(earlier) and earlier is not signal.default_int_handler:
+            earlier(number, frame)
 
     before = {number: signal.signal(number, note) for number in _SIGNALS}
 

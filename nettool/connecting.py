@@ -126,14 +126,16 @@ def plan_disconnect(request: Disconnect, facts: Facts, records: Records) -> Plan
     """Plan to take a sandbox off a network; nothing is to do when it is not on it."""
     record = network_record(request.network, records)
     there = _endpoint_on(record, request.target, facts, records)
-    if there is None and is_waiting(request.target, facts):
+    kept = record.kept_as(request.target)
+    absent = kept is not None and facts.sandbox(str(request.target)) is None
+    if there is None and (absent or is_waiting(request.target, facts)):
         planned = Plan(request, "", choose_dialect(request.dialect, facts), (), (), (), inverse=True)
         planned = planned.against(facts)
     else:
         # A name that no interface can have matches none.
         detach = Detach(request.target, ifname=there.ifname if there else "", dialect=request.dialect)
         planned = plan_detach(detach, facts, records)
-    name = lasting_name(request.target, facts) or str(request.target)
+    name = lasting_name(request.target, facts) or kept or str(request.target)
     after = record.with_connection(name, None)
     return replace(
         planned,

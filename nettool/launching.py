@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from nettool import output
 from nettool.cgroups import Cgroup, Limits
-from nettool.errors import NettoolError, Refused, UsageError
+from nettool.errors import Interrupted, NettoolError, Refused, UsageError
 from nettool.hostfiles import OF_NAMESPACES
 from nettool.namespaces import (
     MS_BIND,
@@ -114,7 +114,8 @@ class Waiting:
 
     def go(self, name: str | None) -> None:
         """Let it become the command, with the files of the namespace of that name laid over /etc."""
-        os.write(self._go, (name or "-").encode())
+        with suppress(BrokenPipeError):
+            os.write(self._go, (name or "-").encode())
         os.close(self._go)
         self._go = -1
 
@@ -148,11 +149,18 @@ def launch(wanted: Launch, mode: Mode) -> int:
             group.add(waiting.pid)
             if mode.dry_run:
                 return _show(wanted, waiting, mode)
-            name = _wire(wanted, waiting, mode)
-            try:
-                status = _follow(waiting, name)
-            finally:
-                _unwire(wanted, waiting, mode)
+            with _passing_on_signals(waiting) as come:
+                try:
+                    name = _wire(wanted, waiting, mode)
+                except NettoolError as error:
+                    if come:
+                        # The process is gone by the signal: there was nothing to wire any more.
+                        raise Interrupted(error.what, signal=come[0], why=error.why) from error
+                    raise
+                try:
+                    status = _follow(waiting, name)
+                finally:
+                    _unwire(wanted, waiting, mode)
             return status
     finally:
         waiting.end()
@@ -198,16 +206,31 @@ def _unwire(wanted: Launch, waiting: Waiting, mode: Mode) -> None:
         change(gone, replace(mode, quiet=True))
 
 
-def _follow(waiting: Waiting, name: str | None) -> int:
-    """Let the process run, pass signals on to it, and return its exit status; it is not reaped yet."""
-    stopped = os.getpgrp()
+@contextmanager
+def _passing_on_signals(waiting: Waiting) -> Iterator[list[int]]:
+    """Send every signal that would end this process to the other one, and all that it has started.
+
+    Gives the signals that have come.
+    """
+    come: list[int] = []
 
     def forward(number: int, _frame: object) -> None:
+        come.append(number)
         with suppress(ProcessLookupError):
             os.killpg(waiting.pid, number)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    in_front = _is_in_front(stopped)
+    try:
+        yield come
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _follow(waiting: Waiting, name: str | None) -> int:
+    """Let the process run, and return its exit status; it is not reaped yet."""
+    own = os.getpgrp()
+    in_front = _is_in_front(own)
     if in_front:
         take_terminal(waiting.pid)
     waiting.go(name)
@@ -216,12 +239,10 @@ def _follow(waiting: Waiting, name: str | None) -> int:
             ended = os.waitid(os.P_PID, waiting.child, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
             if ended is None or ended.si_code != os.CLD_STOPPED:
                 break
-            _stop_along(waiting, stopped, in_front=in_front)
+            _stop_along(waiting, own, in_front=in_front)
     finally:
         if in_front:
-            take_terminal(stopped)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+            take_terminal(own)
     if ended is None:
         return _FAILED
     return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nettool.request import RUNTIMES
 from nettool.value import Value, replace
 
 TYPE_CHECKING = False
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from nettool.history import Logged
     from nettool.ipam import Subnet
     from nettool.ports import PublishedPort
+    from nettool.request import Target
 
 
 class Sandbox(Value):
@@ -121,6 +123,13 @@ class NetworkRecord(Value):
     def connection(self, target: str) -> Connection | None:
         """Return what is kept of a sandbox that is to be on the network."""
         return next((kept for kept in self.connections if kept.target == target), None)
+
+    def kept_as(self, target: Target) -> str | None:
+        """Return under which name a sandbox that is not there is on record: `web` may be `docker:web`."""
+        names = (kept.target for kept in self.connections)
+        wanted = (str(target), *(f"{runtime}:{target.value}" for runtime in RUNTIMES))
+        words = wanted if target.kind == "container" else wanted[:1]
+        return next((name for name in names if name in words), None)
 
     def with_connection(self, target: str, kept: Connection | None) -> NetworkRecord:
         """Return the record with another connection of that sandbox, or with none."""

@@ -6,6 +6,7 @@ import enum
 import re
 
 from nettool.effects import Chain, Gone, Rule, Sysctl
+from nettool.netnseffects import Loopback
 from nettool.presence import Presence
 from nettool.value import Value, replace
 
@@ -247,6 +248,12 @@ def reads_firewall(steps: Iterable[Step]) -> bool:
     """Whether holding steps against a host takes its firewall, and its forwarding."""
     facts = (step.makes.fact if isinstance(step.makes, Gone) else step.makes for step in steps)
     return any(isinstance(f, (Chain, Rule)) or (isinstance(f, Sysctl) and f.netns is None) for f in facts)
+
+
+def namespaces_made(steps: Iterable[Step]) -> tuple[str, ...]:
+    """Return the names of the namespaces that steps make, or take away: which one that is comes out later."""
+    facts = (step.makes.fact if isinstance(step.makes, Gone) else step.makes for step in steps)
+    return tuple(dict.fromkeys(fact.name for fact in facts if isinstance(fact, Loopback)))
 
 
 def undo_steps(inverted: bool, restores: tuple[Step, ...], started: tuple[Step, ...]) -> tuple[Step, ...]:  # noqa: FBT001 - as the plan says it

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+from nettool.errors import TargetNotFound
 from nettool.facts import SandboxFact
 from nettool.host import Reading
-from nettool.plan import reads_firewall
+from nettool.plan import namespaces_made, reads_firewall
 from nettool.request import (
     Attach,
     Collect,
@@ -120,22 +121,43 @@ def _runs(request: Request) -> tuple[Logged, ...]:
 
 
 def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact, ...]:
-    if isinstance(request, (Attach, Detach, Connect, Disconnect, Publish, Unpublish)):
+    if isinstance(request, Disconnect):
+        return _found_or_kept(request)
+    if isinstance(request, (Attach, Detach, Connect, Publish, Unpublish)):
         return (find(request.target),)
     if isinstance(request, CreateSandbox):
         return (find(Target("netns", request.name)),)
-    if isinstance(request, RemoveSandbox):
+    if isinstance(request, (RemoveSandbox, Collect)):
         # Who lives in it is found by looking at every process.
-        return find_all()
+        return (*find_all(), *(_on_record(request) if isinstance(request, Collect) else ()))
     if isinstance(request, RestoreEndpoint):
         record = read_records().endpoint(request.host_end)
         return as_found((record.endpoint.sandbox,)) if record else ()
-    if isinstance(request, Collect):
-        from nettool.collecting import known, place_of
+    return tuple(found for run in runs for found in of_run(run))
 
-        places = {place_of(record.endpoint.sandbox) for record in known(records_for(request))}
-        return (*find_all(), *(found for place in places if (found := find(place)).inode is not None))
-    return as_found(sandbox for run in runs for sandbox in run.sandboxes)
+
+def _on_record(request: Collect) -> tuple[SandboxFact, ...]:
+    from nettool.collecting import known, place_of
+
+    places = {place_of(record.endpoint.sandbox) for record in known(records_for(request))}
+    return tuple(found for place in places if (found := find(place)).inode is not None)
+
+
+def _found_or_kept(request: Disconnect) -> tuple[SandboxFact, ...]:
+    """Return whom a request means; a container that was removed may be on the network's record still."""
+    try:
+        return (find(request.target),)
+    except TargetNotFound:
+        record = records_for(request).network(request.network)
+        if record is None or record.kept_as(request.target) is None:
+            raise
+        return ()
+
+
+def of_run(run: Logged) -> tuple[SandboxFact, ...]:
+    """Return the sandboxes of a run of the past, with the namespaces that it has made."""
+    made = namespaces_made((*run.steps, *run.restores))
+    return (*as_found(run.sandboxes), *(find(Target("netns", name)) for name in made))
 
 
 def as_found(sandboxes: Iterable[Sandbox]) -> tuple[SandboxFact, ...]:

@@ -18,7 +18,7 @@ from nettool.host import NETNS_FOLDER, read_facts
 from nettool.journal import OPEN, put_away, read_journal, resume, runs
 from nettool.pinning import View
 from nettool.plan import Status, decide, reads_firewall, undo_steps
-from nettool.reading import as_found
+from nettool.reading import of_run
 from nettool.store.records import put_back_records, write_records
 from nettool.store.rundir import boot_id, run_folder
 
@@ -71,7 +71,7 @@ def _close(name: str, boot: str, locks: Locks) -> Logged | None:
 def _stands(run: Logged) -> bool:
     """Whether the host shows what a run has done: a disk that took no line may hide that it was undone."""
     firewall = reads_firewall(run.ran)
-    facts = read_facts(as_found(run.sandboxes), with_ipv6=True, with_firewall=firewall)
+    facts = read_facts(of_run(run), with_ipv6=True, with_firewall=firewall)
     return all(decide(step, facts).status is Status.ALREADY for step in run.ran)
 
 
@@ -96,7 +96,7 @@ def take_back(run: Logged, locks: Locks) -> None:
     firewall = reads_firewall(undo)
 
     def read() -> Facts:
-        return read_facts(as_found(run.sandboxes), with_ipv6=True, with_firewall=firewall)
+        return read_facts(of_run(run), with_ipv6=True, with_firewall=firewall)
 
     view = View(NETNS_FOLDER, run.sandboxes)
     left = roll_back(undo, read, journal, locks, view)

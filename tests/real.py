@@ -29,7 +29,7 @@ START_SECONDS: Final = 60
 STOP_SECONDS: Final = 20
 
 # Engines write here whatever they are told: keys, leases, caches. On their host these are overlays.
-_WRITTEN: Final = ("/etc", "/opt", "/var/lib", "/var/cache")
+_WRITTEN: Final = ("/opt", "/var/lib", "/var/cache")
 _OVERLAY: Final = """
 mkdir -p "/run/overlay$1/new" "/run/overlay$1/work"
 mount -t overlay -o "lowerdir=$1,upperdir=/run/overlay$1/new,workdir=/run/overlay$1/work" overlay "$1"

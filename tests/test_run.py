@@ -1,0 +1,260 @@
+"""`nettool run`: a process with a network of its own, its signals, its status, and what it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from snapshot import difference
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from hosts import Host
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="namespaces and control groups of the host: needs root"
+)
+
+
+def _must(host: Host, *words: str) -> str:
+    done = host.nettool(*words)
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def _run(host: Host, *words: str, **options: str) -> subprocess.CompletedProcess[str]:
+    return host.run(*host.nettool_argv("run", *words), **options)  # type: ignore[arg-type]  # input alone
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def network(host: Host) -> dict[str, str]:
+    """A network whose bridge has had a port; return the snapshot of the host."""
+    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24")
+    assert _run(host, "--network", "lan", "--", "true").returncode == 0
+    return host.snapshot()
+
+
+def test_without_a_network_there_is_only_lo(host: Host) -> None:
+    before = host.snapshot()
+    done = _run(host, "--", "ip", "-4", "-brief", "address")
+    assert done.stdout.split() == ["lo", "UNKNOWN", "127.0.0.1/8"], done.stderr
+    assert difference(before, host.snapshot()) == ""
+
+
+def test_the_hosts_network_is_the_hosts(host: Host) -> None:
+    seen = _run(host, "--network", "host", "--", "readlink", "/proc/self/ns/net").stdout
+    assert seen == host.check("readlink", "/proc/self/ns/net")
+
+
+def test_a_network_is_up_before_the_command_begins(host: Host, network: dict[str, str]) -> None:
+    done = _run(host, "--network", "lan", "--ip", "10.20.0.9", "--", "ip", "-4", "-brief", "address")
+    assert "10.20.0.9/24" in done.stdout, done.stderr
+    assert difference(network, host.snapshot()) == ""
+    # The command sees the host answer at once.
+    assert _run(host, "--network", "lan", "--", "ping", "-c", "1", "-W", "2", "10.20.0.1").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("isolate", "command", "status"),
+    [
+        ("", "exit 7", 7),
+        ("pid", "exit 7", 7),
+        ("", "kill -TERM $$", 143),
+        ("pid", "kill -KILL $$", 137),
+        ("pid,uts,ipc,mount", "true", 0),
+    ],
+)
+def test_the_status_passes_through(
+    host: Host, network: dict[str, str], isolate: str, command: str, status: int
+) -> None:
+    done = _run(host, "--network", "lan", "--isolate", isolate, "--", "sh", "-c", command)
+    assert done.returncode == status, done.stderr
+    assert difference(network, host.snapshot()) == ""
+
+
+@pytest.mark.parametrize("isolate", ["mount", "pid"])
+@pytest.mark.usefixtures("network")
+def test_a_command_that_is_not_there(host: Host, isolate: str) -> None:
+    done = _run(host, "--network", "lan", "--isolate", isolate, "--", "no-such-command")
+    assert done.returncode == 127
+    assert "cannot run 'no-such-command'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("isolate", ["mount", "pid"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_signals_pass_through(
+    host: Host, network: dict[str, str], isolate: str, number: signal.Signals
+) -> None:
+    name = number.name.removeprefix("SIG")
+    script = f"trap 'echo got {name}; exit 3' {name}; echo up; while :; do sleep 0.05; done"
+    words = ("run", "--network", "lan", "--isolate", isolate, "--", "bash", "-c", script)
+    process = host.popen(*host.nettool_argv(*words))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(number)
+    assert process.wait(20) == 3
+    assert f"got {name}" in process.stdout.read()
+    assert difference(network, host.snapshot()) == ""
+
+
+def test_input_and_output_are_the_commands(host: Host) -> None:
+    done = _run(host, "--", "cat", input="hello\n")
+    assert (done.stdout, done.stderr, done.returncode) == ("hello\n", "", 0)
+
+
+def test_a_process_of_its_own_first_process(host: Host) -> None:
+    done = _run(
+        host, "--isolate", "pid", "--", "sh", "-c", "(sleep 0.1 &); sleep 0.3; ps -eo pid,ppid,stat,comm"
+    )
+    lines = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [line[0] for line in lines][:2] == ["1", "2"], done.stdout
+    # What lost its parent was taken in: no zombie is left.
+    assert not [line for line in lines if line[2].startswith("Z")]
+
+
+def test_further_namespaces(host: Host) -> None:
+    kinds = ("pid", "mnt", "uts", "ipc", "net")
+    paths = [f"/proc/self/ns/{kind}" for kind in kinds]
+    own = host.check("readlink", *paths).split()
+    none = _run(host, "--network", "host", "--", "readlink", *paths).stdout.split()
+    every = _run(host, "--isolate", "pid,mount,uts,ipc", "--", "readlink", *paths).stdout.split()
+    assert none == own
+    assert not set(every) & set(own)
+    assert len(every) == len(kinds)
+
+
+def test_limits(host: Host) -> None:
+    words = ("--memory", "64m", "--cpus", "0.5", "--")
+    groups = _run(host, *words, "cat", "/proc/self/cgroup").stdout
+    assert "/nettool/run-" in groups
+    unified = host.run("test", "-e", "/sys/fs/cgroup/cgroup.controllers").returncode == 0
+    script = (
+        "g=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); cat $g/memory.max $g/cpu.max"
+        if unified
+        else "g=$(grep :memory: /proc/self/cgroup | cut -d: -f3); "
+        "cat /sys/fs/cgroup/memory$g/memory.limit_in_bytes; "
+        "g=$(grep -E ':(cpu|cpu,cpuacct|cpuacct,cpu):' /proc/self/cgroup | cut -d: -f3); "
+        "cat /sys/fs/cgroup/cpu$g/cpu.cfs_quota_us"
+    )
+    # The host's own /sys: that of an own network namespace is another one.
+    read = _run(host, "--network", "host", *words, "sh", "-c", script).stdout.split()
+    assert read[:2] == [str(64 << 20), "50000"], read
+    hungry = ("python3", "-c", "x = bytearray(256 << 20)")
+    killed = _run(host, "--memory", "32m", "--", *hungry)
+    assert killed.returncode == 137, killed
+    assert "run-" not in host.check(
+        "sh", "-c", "ls /sys/fs/cgroup/*/nettool /sys/fs/cgroup/nettool 2>/dev/null; true"
+    )
+
+
+def test_the_network_of_another_one(host: Host) -> None:
+    pid = host.container(serve=True)
+    fetch = ("curl", "-sm", "5", "http://127.0.0.1/")
+    assert _run(host, "--network", f"container:pid:{pid}", "--", *fetch).stdout == "hello\n"
+    assert _run(host, "--network", "container:pid:4194303", "--", "true").returncode == 4
+
+
+def test_ports_are_published_for_as_long_as_it_runs(host: Host, network: dict[str, str]) -> None:
+    serve = (sys.executable, "-u", "-m", "http.server", "80")
+    words = ("run", "--network", "lan", "--publish", "8080:80", "--", *serve)
+    process = host.popen(*host.nettool_argv(*words))
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert "8080" in _must(host, "ports")
+    assert host.run("curl", "-sfm", "5", "-o", "/dev/null", "http://127.0.0.1:8080/").returncode == 0
+    process.terminate()
+    assert process.wait(20) == 143
+    assert "8080" not in _must(host, "ports")
+    assert difference(network, host.snapshot()) == ""
+
+
+@pytest.mark.parametrize("dialect", ["classic", "modern"])
+@pytest.mark.parametrize("isolate", ["mount", "pid"])
+def test_killed_nettool_takes_the_process_along(
+    host: Host, network: dict[str, str], dialect: str, isolate: str
+) -> None:
+    words = ("run", "--network", "lan", "--name", "web", "--dialect", dialect, "--isolate", isolate)
+    process = host.popen(*host.nettool_argv(*words, "--", "sh", "-c", "echo up; exec sleep 4711"))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.kill()
+    process.wait(20)
+    _until(lambda: "sleep 4711" not in host.run("ps", "-eo", "args").stdout)
+    _must(host, "gc")
+    assert difference(network, host.snapshot()) == ""
+
+
+def test_a_failed_wiring_starts_nothing(host: Host, network: dict[str, str]) -> None:
+    done = _run(host, "--network", "lan", "--ip", "10.20.0.1", "--", "echo", "started")
+    assert done.returncode == 4
+    assert "started" not in done.stdout
+    assert _run(host, "--network", "nope", "--", "true").returncode == 5
+    assert difference(network, host.snapshot()) == ""
+
+
+def test_a_dry_run_shows_the_wiring(host: Host, network: dict[str, str]) -> None:
+    done = _run(host, "--network", "lan", "--name", "web", "--dry-run", "--", "echo", "started")
+    assert done.returncode == 0
+    assert "/var/run/netns/web" in done.stdout or "ip netns attach web" in done.stdout
+    assert "started" not in done.stdout
+    assert difference(network, host.snapshot()) == ""
+
+
+def test_a_name_that_is_taken(host: Host, network: dict[str, str]) -> None:
+    host.check("ip", "netns", "add", "web")
+    before = host.snapshot()
+    done = _run(host, "--network", "lan", "--name", "web", "--", "true")
+    assert done.returncode == 4
+    assert "netns web" in done.stderr
+    assert difference(before, host.snapshot()) == ""
+    assert network
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--ip 10.0.0.1 -- true", "--ip is for a network; this is --network none"),
+        ("--network host --publish 80:80 -- true", "--publish is for a network"),
+        ("--isolate user -- true", "is no namespace"),
+        ("--memory much -- true", "no amount of memory"),
+        ("--cpus -1 -- true", "--cpus"),
+        ("--dns example -- true", "--dns"),
+        ("--network lan --name a/b -- true", "cannot be the name of a sandbox"),
+        ("--network none", "command"),
+    ],
+)
+def test_what_makes_no_sense(host: Host, words: str, said: str) -> None:
+    done = _run(host, *words.split())
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr.replace("\n", " "), done.stderr
+
+
+def test_a_name_server_of_its_own(host: Host) -> None:
+    done = _run(host, "--dns", "192.0.2.1", "--dns", "2001:db8::1", "--", "cat", "/etc/resolv.conf")
+    assert done.stdout == "nameserver 192.0.2.1\nnameserver 2001:db8::1\n", done.stderr
+    assert "192.0.2.1" not in host.check("cat", "/etc/resolv.conf")
+
+
+@pytest.mark.parametrize("after", [0.02, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.6])
+def test_a_signal_at_any_moment_ends_it(host: Host, network: dict[str, str], after: float) -> None:
+    process = host.popen(*host.nettool_argv("run", "--network", "lan", "--", "sleep", "100"))
+    time.sleep(after)
+    process.terminate()
+    assert process.wait(20) in (143, -signal.SIGTERM)
+    _must(host, "recover")
+    _must(host, "gc")
+    assert difference(network, host.snapshot()) == ""
