@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from snapshot import difference
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from hosts import Host
 
@@ -258,3 +260,62 @@ def test_a_signal_at_any_moment_ends_it(host: Host, network: dict[str, str], aft
     _must(host, "recover")
     _must(host, "gc")
     assert difference(network, host.snapshot()) == ""
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """A terminal: its own end, and that of a process in it."""
+    ends = os.openpty()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def _on(terminal: tuple[int, int], host: Host, *command: str) -> subprocess.Popen[str]:
+    words = host.nettool_argv("run", "--", "bash", "-c", *command)
+    argv = (*host.enter, "setsid", "--ctty", "--wait", "sh", "-c", '"$@"; echo ended $?', "sh", *words)
+    end = terminal[1]
+    return subprocess.Popen(argv, stdin=end, stdout=end, stderr=end, text=True, env=host.environment())
+
+
+def _said(terminal: tuple[int, int], wanted: str) -> str:
+    """Read what comes from the terminal until something was said."""
+    said = ""
+    while wanted not in said:
+        assert select.select([terminal[0]], [], [], 20)[0], said
+        said += os.read(terminal[0], 4096).decode()
+    return said
+
+
+def test_ctrl_c_goes_to_the_command_once(host: Host, terminal: tuple[int, int]) -> None:
+    script = (
+        "n=0; trap 'n=$((n + 1)); echo int $n' INT; echo up; for i in $(seq 40); do sleep 0.05; done; exit $n"
+    )
+    process = _on(terminal, host, script)
+    _said(terminal, "up")
+    os.write(terminal[0], b"\x03")
+    said = _said(terminal, "ended")
+    assert "int 1" in said
+    assert "ended 1" in said
+    process.wait(20)
+
+
+def test_ctrl_z_stops_both_and_both_go_on(host: Host, terminal: tuple[int, int]) -> None:
+    process = _on(terminal, host, "echo up; read line; echo read $line; exit 4")
+    _said(terminal, "up")
+    # The command was a nettool, too, before it became the command.
+    mine = ("--ns", str(host.pid), "--nslist", "mnt", "-f", "^[^ ]+ -m nettool run")
+    (nettool,) = map(int, host.run("pgrep", *mine).stdout.split())
+    os.write(terminal[0], b"\x1a")
+    _until(lambda: _state(nettool) == "T")
+    os.kill(nettool, signal.SIGCONT)
+    _until(lambda: _state(nettool) == "S")
+    os.write(terminal[0], b"hello\n")
+    said = _said(terminal, "ended")
+    assert "read hello" in said
+    assert "ended 4" in said
+    process.wait(20)
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
