@@ -12,7 +12,7 @@ venv=$root/.venv
     test_tools=(
         "${run_tools[@]}"
         iptables:iptables sysctl:procps arping:iputils-arping ping:iputils-ping tcpdump:tcpdump
-        strace:strace shellcheck:shellcheck
+        strace:strace shellcheck:shellcheck conntrack:conntrack
         busybox:busybox-static dnsmasq:dnsmasq-base dockerd:docker.io 'docker:docker-cli|docker.io' runc:runc podman:podman
     )
 }
