@@ -38,7 +38,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
     check_dialect(request.dialect)
     findings = Findings()
     sandbox = resolve_sandbox(request.target, facts, findings)
-    there = endpoints_of(sandbox, facts, records)
+    there = tuple(r for r in endpoints_of(sandbox, facts, records) if not r.endpoint.foreign)
     if there:
         # What is left of a sandbox that is gone can be cleared away all the same.
         findings.problems = [problem for problem in findings.problems if not problem.target_missing]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 def lower(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
     """Return the whole procedure for an endpoint, in order."""
+    if endpoint.foreign:
+        return tuple(ports.rules(endpoint))
     return (
         *name_sandbox(endpoint.sandbox, dialect),
         *bridge.plug(endpoint, dialect),

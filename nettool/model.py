@@ -73,6 +73,8 @@ class Endpoint(Value):
     """What name servers and the sandbox itself read of it."""
     sole: bool = False
     """Whether the sandbox has no other interface, so that a gateway can be reached one way only."""
+    foreign: bool = False
+    """Whether somebody else made the interface, and nettool no more than the rules of its ports."""
 
 
 class Network(Value):

@@ -30,7 +30,11 @@ def decide_ports(
     own = any(record.network.bridge == bridge for record in records.networks)
     to_docker = ("-o", bridge, "-j", "DOCKER")
     documented = dialect == CLASSIC and not own and any(rule.words == to_docker for rule in rules)
-    return tuple(replace(port, variant=variant, documented=documented) for port in ports)
+    # Docker's chain is not entered by what the host sends to its own 127.0.0.1.
+    return tuple(
+        replace(port, variant=variant, documented=documented and not (port.host_ip or "").startswith("127."))
+        for port in ports
+    )
 
 
 def check_ports(endpoint: Endpoint, facts: Facts, records: Records, findings: Findings) -> None:

@@ -5,12 +5,14 @@ The rules are part of their endpoint: whatever takes the endpoint away takes the
 
 from __future__ import annotations
 
+from nettool import naming
 from nettool.detaching import endpoints_of
 from nettool.drivers import ports as rules
 from nettool.errors import Refused, TargetNotFound
 from nettool.iproute import CLASSIC
 from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect
+from nettool.model import Endpoint, Record
 from nettool.plan import Change, NetworkChange, Plan, Status, inverse
 from nettool.portchecks import check_ports, decide_ports
 from nettool.ports import parse_ports
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nettool.facts import Facts
-    from nettool.model import NetworkRecord, Record, Records, Sandbox
+    from nettool.leaving import Along
+    from nettool.model import NetworkRecord, Records, Sandbox
     from nettool.plan import Step
     from nettool.ports import PublishedPort
     from nettool.request import Publish, Unpublish
@@ -74,14 +77,15 @@ def _empty(request: Publish, sandbox: Sandbox, dialect: str, findings: Findings)
 def _no_endpoint(sandbox: Sandbox, findings: Findings) -> None:
     if not findings.problems:
         findings.problem(
-            f"{sandbox.target} has no interface that nettool made", "its ports have no address to lead to",
+            f"{sandbox.target} has no interface on a bridge", "its ports have no address to lead to",
             hints=("nettool attach …", "nettool network connect …"),
         )  # fmt: skip
 
 
 def _chosen(request: Publish, sandbox: Sandbox, facts: Facts, records: Records) -> Record | None:
     """Return the endpoint that is meant: the named one, else the only one, else that of the default route."""
-    there = endpoints_of(sandbox, facts, records)
+    known = endpoints_of(sandbox, facts, records)
+    there = (*known, *_of_others(sandbox, known, facts))
     network = _network(request.network, records) if request.network else None
     meant = tuple(
         record
@@ -113,6 +117,21 @@ def _kept(record: Record, records: Records) -> tuple[NetworkChange, ...]:
                 after = network.with_connection(name, ports)
                 return (NetworkChange(after, network),) if after != network else ()
     return ()
+
+
+def _of_others(sandbox: Sandbox, known: tuple[Record, ...], facts: Facts) -> Iterator[Record]:
+    """Find the interfaces on a bridge that somebody else made, as Docker does: they can have ports, too."""
+    inside = facts.namespace(sandbox.netns)
+    ends = {record.endpoint.host_end for record in known}
+    for host_end in facts.host.links if inside else ():
+        inner = facts.peer_in(host_end, inside) if inside and host_end.master else None
+        if inner is None or inside is None or host_end.name in ends:
+            continue
+        found = Endpoint(
+            sandbox, host_end.master or "", host_end.name, naming.peer_of(host_end.name), inner.name,
+            addresses=inside.addresses_of(inner.name), foreign=True,
+        )  # fmt: skip
+        yield Record(found, CLASSIC, ())
 
 
 def _network(name: str, records: Records) -> NetworkRecord:
@@ -160,7 +179,10 @@ def plan_unpublish(request: Unpublish, facts: Facts, records: Records) -> Plan:
         dialect=CLASSIC,
         steps=undone,
         sandboxes=(sandbox,) if sandbox.netns.inode is not None else (),
-        changes=(*(Change(along.heir(_unmade(a, shared)), r) for r, a in changed), *along.heirs(others)),
+        changes=(
+            *(Change(_kept_record(_unmade(a, shared), along), r) for r, a in changed),
+            *along.heirs(others),
+        ),
         networks=tuple(change for _, after in changed for change in _kept(after, records)),
         problems=tuple(findings.problems),
         inverse=True,
@@ -187,6 +209,12 @@ def _without(record: Record, leaving: tuple[PublishedPort, ...]) -> Record:
     left = replace(record.endpoint, ports=tuple(p for p in record.endpoint.ports if p not in leaving))
     gone -= {step.makes.key for step in rules.rules(left)}
     return replace(record, endpoint=left, made=tuple(key for key in record.made if key not in gone))
+
+
+def _kept_record(record: Record, along: Along) -> Record | None:
+    """Return what stays on record: of an interface that somebody else made, nothing but its ports."""
+    after = along.heir(record)
+    return None if after.endpoint.foreign and not after.endpoint.ports else after
 
 
 def _unmade(record: Record, keys: set[str]) -> Record:

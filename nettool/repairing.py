@@ -53,7 +53,7 @@ def plan_restore_endpoint(request: RestoreEndpoint, facts: Facts, records: Recor
 
 def _steps(record: Record, request: RestoreEndpoint, facts: Facts) -> Iterator[Step]:
     endpoint = record.endpoint
-    if request.ports_only and facts.host.link(endpoint.host_end) is None:
+    if (request.ports_only or endpoint.foreign) and facts.host.link(endpoint.host_end) is None:
         return
     yield from ports.shared(endpoint, facts)
     yield from ports.rules(endpoint) if request.ports_only else lower(endpoint, record.dialect)

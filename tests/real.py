@@ -105,8 +105,9 @@ class Docker(Engine):
     needs = ("dockerd", "containerd", "runc", "docker", "iptables", "busybox")
     at_end = "docker rm -f $(docker ps -aq); kill $(cat /run/docker.pid)"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         super().__init__(folder)
+        self._options = options
         self.log = folder / "dockerd.log"
         self._cgroup = f"nettool-test-{self.pid}"
         try:
@@ -125,7 +126,7 @@ class Docker(Engine):
                 "dockerd", "--debug", "--host", "unix:///run/docker.sock", "--pidfile", "/run/docker.pid",
                 "--data-root", str(self.folder / "data"), "--exec-root", "/run/docker",
                 "--storage-driver", "vfs", "--bip", "172.17.0.1/16", "--cgroup-parent", f"/{self._cgroup}",
-                "--exec-opt", "native.cgroupdriver=cgroupfs",
+                "--exec-opt", "native.cgroupdriver=cgroupfs", *self._options,
                 output=log,
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
@@ -135,6 +136,11 @@ class Docker(Engine):
                 raise EngineUnavailableError(f"dockerd does not start here: {''.join(last)}")
             time.sleep(0.1)
         return daemon
+
+    def restart(self) -> None:
+        """Stop the daemon and start it again; containers live on with the option --live-restore."""
+        self._stop()
+        self._daemon = self._start()
 
     def close(self) -> None:
         if mount_namespace(self.pid):

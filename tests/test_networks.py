@@ -26,6 +26,8 @@ DOCKER_LIKE: Final = (
     "iptables -N DOCKER-USER",
     "iptables -A DOCKER-USER -j RETURN",
     "iptables -I FORWARD -j DOCKER-USER",
+    "iptables -N DOCKER-ISOLATION-STAGE-2",
+    "iptables -A DOCKER-ISOLATION-STAGE-2 -j RETURN",
     "iptables -P FORWARD DROP",
     "iptables -A FORWARD -i nt-other -j ACCEPT",
 )

@@ -30,6 +30,8 @@ ISOLATE_2: Final = "NETTOOL-ISOLATE-2"
 NAT: Final = "NETTOOL-NAT"
 PUBLISH: Final = "NETTOOL-PUBLISH"
 DOCKER_USER: Final = "DOCKER-USER"
+DOCKER_ISOLATE_2: Final = "DOCKER-ISOLATION-STAGE-2"
+_NOT_PUBLISHED: Final = ("-m", "conntrack", "!", "--ctstate", "DNAT")
 
 
 def plug(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
@@ -89,6 +91,7 @@ def create(network: Network, facts: Facts) -> tuple[Step, ...]:
         *(step for family in families if not network.internal for step in forwarding(family, facts)),
         *(step for family in families for step in shared_chains(family, facts)),
         *(step for family in families for step in _rules(network, family, variant)),
+        *(step for family in families for step in _apart_from_docker(bridge, network.name, family, facts)),
     )
 
 
@@ -138,7 +141,7 @@ def shared_chains(family: int, facts: Facts) -> tuple[Step, ...]:
         ("filter", "FORWARD", FORWARD, enter_first),
         ("nat", "POSTROUTING", NAT, enter_first),
     ]
-    if any((chain.family, chain.name) == (family, DOCKER_USER) for chain in firewall.chains):
+    if _has_chain(facts, family, DOCKER_USER):
         entries.append(("filter", DOCKER_USER, FORWARD, "Docker puts this chain in front of all others"))
     # From outside, nothing is sent to 127.0.0.1; from the host itself, it is.
     elsewhere = ("!", "-d", "127.0.0.0/8") if family == 4 else ()
@@ -147,6 +150,11 @@ def shared_chains(family: int, facts: Facts) -> tuple[Step, ...]:
         *((table, chain, ("-j", target), why) for table, chain, target, why in entries),
         ("nat", "PREROUTING", (*elsewhere, *local), "what is sent to this host may be for a published port"),
         ("nat", "OUTPUT", local, "also when this host sends it"),
+        *(
+            (("filter", ISOLATE_2, (*_NOT_PUBLISHED, "-j", DOCKER_ISOLATE_2), "nor a network of Docker's"),)
+            if _has_chain(facts, family, DOCKER_ISOLATE_2)
+            else ()
+        ),
     )
     return (
         *chains,
@@ -155,6 +163,26 @@ def shared_chains(family: int, facts: Facts) -> tuple[Step, ...]:
             for table, chain, words, why in jumps
         ),
     )
+
+
+def _has_chain(facts: Facts, family: int, name: str) -> bool:
+    chains = facts.firewall.chains if facts.firewall else ()
+    return any((chain.family, chain.table, chain.name) == (family, "filter", name) for chain in chains)
+
+
+def _apart_from_docker(bridge: str, mark: str, family: int, facts: Facts) -> tuple[Step, ...]:
+    """Return what keeps Docker's networks out of this one, as Docker keeps its own apart.
+
+    Docker accepts whatever leaves a bridge of its own, once it has passed this chain, which has a DROP for
+    each other one. What was sent to a published port has been accepted before.
+    """
+    if not _has_chain(facts, family, DOCKER_ISOLATE_2):
+        return ()
+    variant = facts.firewall.variant if facts.firewall else ""
+    place = Place(family, "filter", DOCKER_ISOLATE_2, first=True, variant=variant)
+    words = ("-o", bridge, "-j", "DROP")
+    why = "what leaves a network of Docker's must not enter this one"
+    return (iptables.add_rule(place, words, mark=mark, scope=Scope.NETWORK, why=why),)
 
 
 def _rules(network: Network, family: int, variant: str) -> Iterator[Step]:

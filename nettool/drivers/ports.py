@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def rules(endpoint: Endpoint) -> Iterator[Step]:
     """Yield what an endpoint's published ports need of its own."""
-    if any(not port.documented for port in endpoint.ports):
+    if endpoint.ports:
         yield iproute.hairpin(endpoint.host_end)
     for port in endpoint.ports:
         for family, cidr in families(port, endpoint.addresses):
@@ -57,12 +57,18 @@ class _Rules:
         reply = ("-s", self._address, "-i", self._bridge, "-p", self._port.protocol)
         sent_from = ("--sport", span(self._port.ports, ":"))
         yield self._rule("filter", FORWARD, (*reply, *sent_from, *translated, "ACCEPT"), "and its replies")
+        yield from self._back(NAT)
+
+    def _back(self, chain: str) -> Iterator[Step]:
+        """Yield what makes replies come back by the host, where the container would send them elsewhere."""
+        translated = ("-m", "conntrack", "--ctstate", "DNAT", "-j", "MASQUERADE")
+        inward = ("-d", self._address, "-o", self._bridge, *self._inner, *translated)
         subnet = str(ipaddress.ip_interface(self._cidr).network)
-        hairpin = ("-s", subnet, *to, *out, *inner, *translated, "MASQUERADE")
-        yield self._rule("nat", NAT, hairpin, "neighbours that come by the host get their replies by it")
+        why = "neighbours that come by the host get their replies by it"
+        yield self._rule("nat", chain, ("-s", subnet, *inward), why)
         if reaches_loopback(self._port) and self._family == 4:
-            local = ("-s", "127.0.0.0/8", *to, *out, *inner, *translated, "MASQUERADE")
-            yield self._rule("nat", NAT, local, "the sandbox cannot reply to the host's 127.0.0.1")
+            why = "the sandbox cannot reply to the host's 127.0.0.1"
+            yield self._rule("nat", chain, ("-s", "127.0.0.0/8", *inward), why)
 
     def documented(self) -> Iterator[Step]:
         """Yield the rules of the manual procedure, in Docker's own chains."""
@@ -72,6 +78,19 @@ class _Rules:
         yield self._rule("filter", "DOCKER", passes, "Docker lets in only what is in its chain")
         itself = ("-s", self._address, "-d", self._address, *self._inner, "-j", "MASQUERADE")
         yield self._rule("nat", "POSTROUTING", itself, "a container may use its own published port")
+        yield from self._as_docker_proxy()
+
+    def _as_docker_proxy(self) -> Iterator[Step]:
+        """Yield what stands in for docker-proxy: no rule of Docker's is for its bridge, or for 127.0.0.1."""
+        bridge, new = self._bridge, self._outside()
+        elsewhere = () if self._port.host_ip else ("!", "-d", "127.0.0.0/8")
+        here = ("-m", "addrtype", "--dst-type", "LOCAL")
+        near = ("-i", bridge, *elsewhere, *new, *here, *self._target())
+        yield self._rule("nat", "PREROUTING", near, "Docker's chain lets its own bridge's packets pass by")
+        if reaches_loopback(self._port):
+            own = ("-d", "127.0.0.0/8", *new, *self._target())
+            yield self._rule("nat", "OUTPUT", own, "Docker's chain is not entered for 127.0.0.1")
+        yield from self._back("POSTROUTING")
 
     def _outside(self) -> tuple[str, ...]:
         """Return what a packet to the published port has, before its destination is changed."""
@@ -100,11 +119,12 @@ def shared(endpoint: Endpoint, facts: Facts) -> tuple[Step, ...]:
     """Return what an endpoint's published ports need that belongs to the bridge, and to the host."""
     ours = tuple(port for port in endpoint.ports if not port.documented)
     found = sorted({family for port in ours for family, _ in families(port, endpoint.addresses)})
-    loopback = 4 in found and any(map(reaches_loopback, ours))
+    in_ipv4 = (port for port in endpoint.ports if any(f == 4 for f, _ in families(port, endpoint.addresses)))
+    loopback = next((port for port in in_ipv4 if reaches_loopback(port)), None)
     return (
         *(step for family in found for step in forwarding(family, facts)),
         *(step for family in found for step in shared_chains(family, facts)),
-        *(_on_bridge(endpoint.bridge, ours[0].variant) if loopback else ()),
+        *(_on_bridge(endpoint.bridge, loopback.variant) if loopback else ()),
     )
 
 
