@@ -7,7 +7,7 @@ import re
 import signal
 from contextlib import nullcontext
 
-from nettool.effects import Gone, Inside, NetnsName, VethPair
+from nettool.effects import FlowForgotten, Gone, Inside, NetnsName, VethPair
 from nettool.errors import Interrupted, LockBusy, NettoolError, Refused, RollbackIncomplete
 from nettool.fingerprint import fingerprint
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _SLOW: Final = (Inside, VethPair)
 # Statuses from here on mean that a command was cut off: what it did is not known.
 _KILLED: Final = 124
+_MISSING: Final = ("Cannot find device", "No such file or directory", " 0 flow entries have been deleted")
 # How often a step is taken back at most.
 _TRIES: Final = 2
 _BATCH_FAILED: Final = r"Command failed -:(\d+)"
@@ -194,8 +195,8 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
 
 def _was_gone(step: Step, said: str, transaction: _Transaction) -> bool:
     """Whether a step failed since what it should take away had gone: a sandbox takes its cable along."""
-    missing = "Cannot find device" in said or "No such file or directory" in said
-    if not missing or not isinstance(step.makes, Gone):
+    missing = any(text in said for text in _MISSING)
+    if not missing or not isinstance(step.makes, (Gone, FlowForgotten)):
         return False
     return decide(step, _read_again(transaction)).status is Status.ALREADY
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.checks import check_attach
-from nettool.drivers.ports import shared
+from nettool.drivers.ports import shared, turned_flows
 from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import Record
 from nettool.plan import Change, Plan, Status
@@ -44,7 +44,7 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
         ports = decide_ports(asked, endpoint.bridge, dialect, facts, records)
         endpoint = replace(endpoint, ports=ports)
         check_ports(endpoint, facts, records, findings)
-    steps = (*shared(endpoint, facts), *lower(endpoint, dialect))
+    steps = (*shared(endpoint, facts), *lower(endpoint, dialect), *turned_flows(endpoint, facts))
     check_attach(wanted, endpoint, facts, findings)
     check_tools(steps, facts, findings)
     planned = Plan(

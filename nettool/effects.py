@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from nettool.facts import Facts, LinkFact, Netns, RouteFact
+    from nettool.facts import Facts, FlowFact, LinkFact, Netns, RouteFact
 
 
 class NetnsFolder(Value):
@@ -352,6 +352,46 @@ class Forgotten(Value):
         return f"the host does not take {self.ip} on {self.link} for {self.mac}"
 
 
+class FlowForgotten(Value):
+    """The kernel remembers no flow to a port of an address that somebody answers who no longer should.
+
+    With `source`, only what comes from that network is meant.
+    """
+
+    protocol: str
+    destination: str
+    port: int
+    answered_by: str
+    source: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The flows."""
+        source = f" from {self.source}" if self.source else ""
+        return f"flow {self.protocol} {self.destination} {self.port} {self.answered_by}{source}"
+
+    def state(self, facts: Facts) -> State:
+        """Present when there is no such flow."""
+        return ABSENT if any(map(self._is_meant, facts.flows)) else PRESENT
+
+    def _is_meant(self, flow: FlowFact) -> bool:
+        ours = (self.protocol, self.destination, self.port, self.answered_by)
+        if (flow.protocol, flow.destination, flow.port, flow.answered_by) != ours:
+            return False
+        return self.source is None or is_from(flow, self.source)
+
+    def sentence(self) -> str:
+        """Say it."""
+        whose = f" from {self.source}" if self.source else ""
+        where = f"{self.destination} port {self.port}"
+        return f"no {self.protocol} flow{whose} to {where} is remembered as answered by {self.answered_by}"
+
+
+def is_from(flow: FlowFact, network: str) -> bool:
+    """Whether a flow comes from a network."""
+    return ipaddress.ip_address(flow.source) in ipaddress.ip_network(network)
+
+
 class Bridge(Value):
     """A bridge on the host."""
 
@@ -427,14 +467,14 @@ class Rule(Value):
 
 FACTS: Final = (
     NetnsFolder, NetnsName, VethPair, Port, BridgeMac, Inside, InterfaceName, Up, Address, Route, Sysctl,
-    Forgotten, Bridge, PortSetting, Chain, Rule, Folder, File, NameServer,
+    Forgotten, FlowForgotten, Bridge, PortSetting, Chain, Rule, Folder, File, NameServer,
     NewNetns, Loopback,
 )  # fmt: skip
 """Every kind of fact that a step can make true; `Gone` turns one round."""
 
 Fact = (
     NetnsFolder | NetnsName | VethPair | Port | BridgeMac | Inside | InterfaceName | Up | Address | Route
-    | Sysctl | Forgotten | Bridge | PortSetting | Chain | Rule | Folder | File | NameServer
+    | Sysctl | Forgotten | FlowForgotten | Bridge | PortSetting | Chain | Rule | Folder | File | NameServer
     | NewNetns | Loopback
 )  # fmt: skip
 

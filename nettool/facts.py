@@ -119,6 +119,16 @@ class SocketFact(Value):
     owner: str = ""
 
 
+class FlowFact(Value):
+    """Packets that the kernel takes for one exchange: from whom, to which port, and who answers them."""
+
+    protocol: str
+    source: str
+    destination: str
+    port: int
+    answered_by: str
+
+
 class NamespaceFacts(Value):
     """The inside of one network namespace. `nsid` is its id as the host's namespace knows it."""
 
@@ -199,6 +209,8 @@ class Facts(Value):
     """The host's rules, where the request is about them."""
     sockets: tuple[SocketFact, ...] = ()
     """Who listens on this host, where the request is about its ports."""
+    flows: tuple[FlowFact, ...] = ()
+    """The flows of udp that the kernel remembers, where the request is about ports."""
     dns_folder: str = "/run/nettool-dns"
     """Where what name servers read is kept."""
     folders: tuple[str, ...] = ()

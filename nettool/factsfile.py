@@ -14,6 +14,7 @@ from nettool.facts import (
     ChainFact,
     Facts,
     FirewallFacts,
+    FlowFact,
     LinkFact,
     NamespaceFacts,
     NeighbourFact,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CLASSES: Final = (
-    AddressFact, ChainFact, Facts, FirewallFacts, LinkFact, NamespaceFacts, NeighbourFact, NetnsNameFact,
-    RouteFact, RuleFact, SandboxFact, SocketFact,
+    AddressFact, ChainFact, Facts, FirewallFacts, FlowFact, LinkFact, NamespaceFacts, NeighbourFact,
+    NetnsNameFact, RouteFact, RuleFact, SandboxFact, SocketFact,
 )  # fmt: skip
 
 

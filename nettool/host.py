@@ -18,7 +18,6 @@ from nettool.facts import (
     NeighbourFact,
     NetnsNameFact,
     RouteFact,
-    SocketFact,
 )
 from nettool.hostfiles import read_files
 from nettool.run import Started, find_tools
@@ -30,13 +29,14 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from nettool.facts import FirewallFacts, SandboxFact
+    from nettool.traffic import Traffic
 
 NETNS_FOLDER: Final = "/var/run/netns"
 HOST_NETNS: Final = "/proc/self/ns/net"
 _IPTABLES: Final = {"iptables": 4, "ip6tables": 6}
 _VARIANTS: Final = ("-nft", "-legacy")
-_LISTENERS: Final = ("ss", "-H", "-l", "-n", "-p", "-t", "-u", "-S")
 TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "tee", "sysctl", "pkill", "dnsmasq",
+    "conntrack",
     *_IPTABLES, *(f"{name}{variant}" for name in _IPTABLES for variant in _VARIANTS),
 )  # fmt: skip
 
@@ -74,11 +74,11 @@ class Reading:
         *,
         with_ipv6: bool = False,
         with_firewall: bool = False,
-        with_sockets: bool = False,
+        with_traffic: bool = False,
     ) -> None:
         self._sandboxes = tuple(sandboxes)
         self._firewall = Firewall() if with_firewall else None
-        self._sockets = Started(_LISTENERS) if with_sockets else None
+        self._traffic = _traffic() if with_traffic else None
         own = os.stat(HOST_NETNS).st_ino
         paths = {s.inode: s.path for s in self._sandboxes if s.inode is not None and s.inode != own}
         self._host = _Reader(own, None, with_ipv6=False)
@@ -91,6 +91,7 @@ class Reading:
         if host is None:
             raise NettoolError("this host's interfaces cannot be read", why=(self._host.failure,))
         firewall = self._firewall.finish() if self._firewall else None
+        sockets, flows = self._traffic.finish() if self._traffic else ((), ())
         if firewall is not None:
             host = replace(host, sysctls=read_forwarding())
         return Facts(
@@ -105,27 +106,16 @@ class Reading:
             privileged=os.geteuid() == 0,
             ssh_links=_links_with(host, os.environ.get("SSH_CONNECTION", "").split()[2:3]),
             firewall=firewall,
-            sockets=parse_sockets(self._sockets.finish().stdout) if self._sockets else (),
+            sockets=sockets,
+            flows=flows,
             **read_files(),
         )
 
 
-def parse_sockets(text: str) -> tuple[SocketFact, ...]:
-    """Parse what `ss -H -l -n -p` says of tcp, udp and sctp: who listens, where, and its process.
+def _traffic() -> Traffic:
+    from nettool.traffic import Traffic  # most readings are about no ports
 
-    An address may have its interface behind it (`127.0.0.53%lo`); `*` is every address.
-    """
-    found = []
-    for line in text.splitlines():
-        words = line.split(maxsplit=6)
-        address, _, port = words[4].rpartition(":") if len(words) > 5 else ("", "", "")
-        if not port.isdecimal():
-            continue
-        ip: str | None = address.strip("[]").partition("%")[0]
-        owner = words[6].partition('("')[2].partition('"')[0] if len(words) > 6 else ""
-        ip = None if ip in ("*", "0.0.0.0", "::") else ip  # noqa: S104 - what is compared, not bound to
-        found.append(SocketFact(words[0], ip, int(port), owner if owner.isprintable() else ""))
-    return tuple(found)
+    return Traffic()
 
 
 class Firewall:

@@ -48,6 +48,7 @@ PACKAGES: Final = {
     "rm": "coreutils",
     "tee": "coreutils",
     "sysctl": "procps",
+    "conntrack": "conntrack",
     "pkill": "procps",
     "dnsmasq": "dnsmasq-base",
     **{

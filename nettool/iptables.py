@@ -7,14 +7,14 @@ else's, nor theirs for ours. Own chains are called NETTOOL-…, at most 28 chara
 from __future__ import annotations
 
 from nettool.effects import Chain, Rule
-from nettool.plan import Command, Step
+from nettool.plan import Command, Scope, Stays, Step
 from nettool.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from nettool.plan import Scope
+    from nettool.effects import FlowForgotten
 
 LOCK_SECONDS: Final = "5"
 """How long a command waits for the lock of iptables; without -w some versions wait for ever."""
@@ -58,5 +58,18 @@ def add_rule(place: Place, words: tuple[str, ...], *, mark: str, scope: Scope, w
         undo=Command((*place.program(), "-D", place.chain, *marked)),
         makes=Rule(place.family, place.table, place.chain, marked),
         scope=scope,
+        why=why,
+    )
+
+
+def forget_flows(flows: FlowForgotten, why: str) -> Step:
+    """Make the kernel forget flows: their next packet is held against the rules again (conntrack(8))."""
+    source = ("-s", flows.source) if flows.source else ()
+    port = ("-d", flows.destination, "--dport", str(flows.port))
+    return Step(
+        do=Command(("conntrack", "-D", "-p", flows.protocol, *source, *port, "-r", flows.answered_by)),
+        undo=Stays("the next packet makes the kernel remember the flow again"),
+        makes=flows,
+        scope=Scope.HOST,
         why=why,
     )

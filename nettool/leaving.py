@@ -25,11 +25,13 @@ class Along(Value):
     taken: tuple[Step, ...] = ()
     handed: tuple[tuple[str, str], ...] = ()
     """Pairs of a host end and the key of a step."""
+    flows: tuple[Step, ...] = ()
+    """What makes the kernel forget who went to the ports that go."""
 
     @property
     def undone(self) -> tuple[Step, ...]:
         """The steps that take it away."""
-        return inverse(self.taken)
+        return (*inverse(self.taken), *self.flows)
 
     def restores(self, facts: Facts) -> tuple[Step, ...]:
         """Return the steps that make what there is of it again."""
@@ -74,4 +76,5 @@ def along_with(leaving: Iterable[Record], staying: Iterable[Record], facts: Fact
                     taken[key] = step
                 else:
                     handed[heir.endpoint.host_end, key] = None
-    return Along(tuple(taken.values()), tuple(handed))
+    flows = (step for record in publishing for step in ports.ended_flows(record.endpoint, facts))
+    return Along(tuple(taken.values()), tuple(handed), tuple(flows))

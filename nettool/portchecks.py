@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from nettool.firewall import dnat_of
 from nettool.iproute import CLASSIC
 from nettool.plan import Problem
@@ -48,10 +50,16 @@ def check_ports(endpoint: Endpoint, facts: Facts, records: Records, findings: Fi
         problem = next(_faults(port, endpoint, facts, records, new[:number]), None)
         if problem is not None:
             findings.problems.append(problem)
-        elif port.host_ip is None and not port.allow_from:
+            continue
+        if port.host_ip is None and not port.allow_from:
             findings.notes.append(
                 f"{port} can be reached by everybody who reaches this host; "
                 "--allow-from CIDR, or 127.0.0.1: in front, says who may"
+            )
+        if port.protocol == "udp" and not facts.has_tool("conntrack"):
+            findings.notes.append(
+                f"{port}: conntrack is not installed, so flows that are under way go on as before "
+                "while they last (no more than 180 seconds without a packet)"
             )
 
 
@@ -71,7 +79,8 @@ def _faults(
     for record in records.endpoints:
         if any(same_place(port, other) for other in record.endpoint.ports):
             whose = f"{record.endpoint.sandbox.target} ({record.endpoint.ifname}) has it published"
-            yield Problem(f"{port}: that port is taken", (whose,), ("nettool ports",))
+            hints = ("nettool ports", "nettool gc, for containers that are gone")
+            yield Problem(f"{port}: that port is taken", (whose,), hints)
     for socket in facts.sockets:
         if collide(port, socket.protocol, socket.ip, (socket.port, socket.port)):
             yield _listens(port, socket.owner or "a program", socket.port)
@@ -92,12 +101,11 @@ def _other_rules(port: PublishedPort, facts: Facts, records: Records) -> Iterato
             continue
         if found.mark in known:
             continue
-        where = (
-            f"{'ip6tables' if rule.family == 6 else 'iptables'} -t nat {rule.chain}: {' '.join(rule.words)}"
-        )
+        program = f"{'ip6tables' if rule.family == 6 else 'iptables'} -t nat"
+        where = f"{program} {rule.chain}: {' '.join(rule.words)}"
         if found.mark is not None:
-            yield Problem(
-                f"{port}: a rule of an endpoint that is gone takes that port", (where,), ("nettool gc",)
-            )
+            # No record knows it, so that nothing of nettool's would take it away.
+            remove = f"{program} -D {rule.chain} {shlex.join(rule.words)}"
+            yield Problem(f"{port}: a rule of an endpoint that is gone takes that port", (where,), (remove,))
         else:
             yield Problem(f"{port}: a rule that is not nettool's takes that port", (where,))

@@ -50,6 +50,11 @@ def span(ports: tuple[int, ...], joint: str = "-") -> str:
     return str(ports[0]) if ports[0] == ports[-1] else f"{ports[0]}{joint}{ports[-1]}"
 
 
+def range_of(ports: tuple[int, ...]) -> range:
+    """Return the ports from the first to the last."""
+    return range(ports[0], ports[-1] + 1)
+
+
 def parse_ports(texts: Iterable[str], allow_from: tuple[str, ...] = ()) -> tuple[PublishedPort, ...]:
     """Parse several ports that the same networks may use. Raises UsageError."""
     return tuple(parse_port(text, allow_from) for text in texts)

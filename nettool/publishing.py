@@ -45,7 +45,11 @@ def plan_publish(request: Publish, facts: Facts, records: Records) -> Plan:
     new = tuple(port for port in wanted if port not in record.endpoint.ports)
     endpoint = replace(record.endpoint, ports=wanted)
     check_ports(endpoint, facts, records, findings)
-    steps = (*rules.shared(endpoint, facts), *rules.rules(endpoint))
+    steps = (
+        *rules.shared(endpoint, facts),
+        *rules.rules(endpoint),
+        *rules.turned_flows(endpoint, facts),
+    )
     check_tools(steps, facts, findings)
     planned = Plan(
         request=request,

@@ -80,9 +80,11 @@ class _HostReader:
         ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
         runs = _runs(request)
         firewall = _needs_firewall(request) or any(reads_firewall(run.steps) for run in runs)
-        sockets = isinstance(request, Publish) or _publishes(request)
         return Reading(
-            _sandboxes(request, runs), with_ipv6=ipv6, with_firewall=firewall, with_sockets=sockets
+            _sandboxes(request, runs),
+            with_ipv6=ipv6,
+            with_firewall=firewall,
+            with_traffic=_is_about_ports(request),
         )
 
     def read(self) -> Facts:
@@ -96,10 +98,15 @@ class _HostReader:
 
 def _needs_firewall(request: Request) -> bool:
     """Whether the request is about rules: its own, or those of endpoints that it takes away."""
-    rules = (CreateNetwork, RemoveNetwork, RestoreNetwork, RestoreEndpoint, Publish, Unpublish)
-    if isinstance(request, rules) or _publishes(request):
+    rules = (CreateNetwork, RemoveNetwork, RestoreNetwork, RestoreEndpoint)
+    return isinstance(request, rules) or _is_about_ports(request)
+
+
+def _is_about_ports(request: Request) -> bool:
+    """Whether ports may be published, or taken back."""
+    if isinstance(request, (Publish, Unpublish)) or _publishes(request):
         return True
-    if not isinstance(request, (Detach, Disconnect, Collect)):
+    if not isinstance(request, (Detach, Disconnect, Collect, RestoreEndpoint)):
         return False
     return any(record.endpoint.ports for record in read_records().endpoints)
 

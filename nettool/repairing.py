@@ -57,3 +57,4 @@ def _steps(record: Record, request: RestoreEndpoint, facts: Facts) -> Iterator[S
         return
     yield from ports.shared(endpoint, facts)
     yield from ports.rules(endpoint) if request.ports_only else lower(endpoint, record.dialect)
+    yield from ports.turned_flows(endpoint, facts)

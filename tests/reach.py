@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterable
 
     from hosts import Host
@@ -46,7 +46,8 @@ while True:
                 client.close()
             else:
                 _, about, _, sender = key.fileobj.recvmsg(100, 100)
-                own = [(level, kind, data) for level, kind, data in about if kind == socket.IPV6_PKTINFO]
+                # The address alone: with the interface, routes by another one would not count.
+                own = [(a, b, data[:16] + bytes(4)) for a, b, data in about if b == socket.IPV6_PKTINFO]
                 key.fileobj.sendmsg([name], own, 0, sender)
         except OSError:
             pass
@@ -85,6 +86,22 @@ print(json.dumps([found[at] for at in range(len(questions))]))
 """
 
 
+class Flow:
+    """One flow of udp: every question comes from the same port, so that the kernel knows it again."""
+
+    def __init__(self, host: Host, pid: int | None, address: str, port: int) -> None:
+        argv = (*_enter(pid), sys.executable, "-I", "-S", "-u", "-c", _FLOW, address, str(port))
+        self._process = host.popen(*argv, stdin=subprocess.PIPE)
+
+    def ask(self) -> str:
+        """Send one packet; return who answers it, an empty text for nobody."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("?\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+
 def protocols() -> tuple[str, ...]:
     """Return the protocols that the kernel has sockets for."""
     try:
@@ -92,6 +109,22 @@ def protocols() -> tuple[str, ...]:
     except OSError:
         return "tcp", "udp"
     return "tcp", "udp", "sctp"
+
+
+# Each line read is a packet sent; the answer, or nothing, is a line.
+_FLOW: Final = """
+import socket, sys
+made = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+made.settimeout(0.3)
+for _ in sys.stdin:
+    answer = ""
+    try:
+        made.sendto(b"?", (sys.argv[1], int(sys.argv[2])))
+        answer = made.recv(100).decode()
+    except OSError:
+        pass
+    print(answer)
+"""
 
 
 def serve(host: Host, name: str, pid: int | None = None, port: int = PORT) -> subprocess.Popen[str]:

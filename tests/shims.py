@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TOOLS: Final = (
     "ip", "brctl", "mkdir", "rmdir", "ln", "rm", "mount", "umount", "sysctl", "nsenter", "bridge", "iptables",
-    "ip6tables", "tee", "dnsmasq", "pkill",
+    "ip6tables", "conntrack", "tee", "dnsmasq", "pkill",
 )  # fmt: skip
 FOUND: Final = {tool: shutil.which(tool, path=search_path()) or tool for tool in TOOLS}
 
@@ -120,9 +120,13 @@ class Shims:
 
 
 def only_reads(call: tuple[str, ...]) -> bool:
-    """Whether a call can change nothing: `ip -json …`, also within a namespace, and reading files."""
+    """Whether a call can change nothing: `ip -json …`, also within a namespace, and reading otherwise."""
     words = call[2:] if call[0] == "nsenter" else call
-    return words[:1] in (("cat",), ("grep",)) or (words[:1] == ("ip",) and "-json" in words)
+    return (
+        words[:2] == ("conntrack", "-L")
+        or words[:1] in (("cat",), ("grep",))
+        or (words[:1] == ("ip",) and "-json" in words)
+    )
 
 
 def commands_in(script: str) -> list[tuple[str, ...]]:

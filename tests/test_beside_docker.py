@@ -88,6 +88,9 @@ def test_dockers_rules_and_containers_are_not_disturbed(docker: Docker, outside:
     for place, address in ((None, "127.0.0.1"), (None, "192.0.2.1"), (outside, "192.0.2.1")):
         enter = ("nsenter", f"--net=/proc/{place}/ns/net") if place else ()
         assert host.check(*enter, "curl", "-sm", "2", f"http://{address}:8080/") == PAGE
+    taken = host.nettool("publish", "docker:web", "8081:80")
+    assert taken.returncode == 4
+    assert "docker-proxy listens on tcp port 8081" in taken.stderr
     # Docker goes on making and removing networks and containers beside it.
     host.cli("network", "create", "later")
     assert host.inside(outside, "curl", "-sm", "2", "http://192.0.2.1:8080/") == PAGE
@@ -186,6 +189,20 @@ def test_a_port_of_a_container_on_dockers_bridge(
     away = ("detach", "--container") if wired_by == "nettool" else ("unpublish", "--all")
     _must(host, *away, "docker:web")
     assert difference(before, host.snapshot(web)) == ""
+
+
+@pytest.mark.usefixtures("tidy")
+def test_ports_of_a_container_of_dockers_go_when_it_starts_again(docker: Docker) -> None:
+    host, rules = docker, docker.check("iptables-save")
+    host.cli("run", "-d", "--name", "web", IMAGE, "sleep", "1000")
+    _must(host, "publish", "docker:web", "8080:80", "8080:80/udp")
+    assert _must(host, "gc") == "nothing to clear away\n"
+    assert _must(host, "restore") == "nothing to restore\n"
+    host.cli("restart", "-t", "0", "web")
+    assert "clear away docker:web" in _must(host, "gc")
+    assert _must(host, "ports") == "no ports are published\n"
+    assert rules.count("-A ") == host.check("iptables-save").count("-A ")
+    _must(host, "publish", "docker:web", "8080:80")
 
 
 @pytest.fixture

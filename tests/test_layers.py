@@ -60,6 +60,7 @@ ROOMS: Final = (
     ("nettool.fingerprint",),
     ("nettool.namespaces",),
     ("nettool.run", "nettool.pinning", "nettool.processes", "nettool.store", "nettool.probe"),
+    ("nettool.traffic",),
     ("nettool.hostfiles",),
     ("nettool.locks",),
     ("nettool.journal",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -332,6 +333,22 @@ def test_what_cannot_be_published_is_refused(module_host: Host, words: str, stat
     assert done.returncode == status, done.stderr
     assert said in done.stderr
     assert difference(before, host.snapshot()) == ""
+
+
+def test_a_stale_rule_goes_as_is_said(host: Host) -> None:
+    scene = _furnish(host, "both families")
+    rule = (
+        "-p tcp --dport 8080 -m comment --comment nettool:nt0123456789 -j DNAT --to-destination 10.9.9.9:80"
+    )
+    host.check("iptables", "-t", "nat", "-A", "PREROUTING", *rule.split())
+    done = host.nettool(*scene.words)
+    assert done.returncode == 4
+    command = next(line for line in done.stderr.splitlines() if "iptables -t nat -D" in line)
+    host.check(*shlex.split(command.split("try:")[-1]))
+    said = host.nettool(*scene.words)
+    assert said.returncode == 0, said.stderr
+    assert "can be reached by everybody who reaches this host" in said.stderr
+    assert "everybody" not in host.nettool("publish", f"pid:{scene.pid}", "127.0.0.1:8081:80").stderr
 
 
 def test_nothing_leads_into_an_internal_network(host: Host) -> None:

@@ -9,15 +9,16 @@ import ipaddress
 
 from nettool import iproute, iptables
 from nettool.drivers.bridge import FORWARD, NAT, PUBLISH, forwarding, shared_chains
+from nettool.effects import FlowForgotten, is_from
 from nettool.iptables import Place
 from nettool.plan import Scope
-from nettool.ports import families, sources, span
+from nettool.ports import families, range_of, sources, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nettool.facts import Facts
+    from nettool.facts import Facts, FlowFact
     from nettool.model import Endpoint
     from nettool.plan import Step
     from nettool.ports import PublishedPort
@@ -108,6 +109,48 @@ class _Rules:
         place = Place(self._family, table, chain, variant=self._port.variant)
         mark = self._endpoint.host_end
         return iptables.add_rule(place, words, mark=mark, scope=Scope.ENDPOINT, why=why)
+
+
+def turned_flows(endpoint: Endpoint, facts: Facts) -> tuple[Step, ...]:
+    """Return what makes the flows that were under way before a port was published go to the sandbox, too."""
+    why = "packets of flows that are under way take the new rule"
+    return _forgotten(_known_flows(endpoint, facts, stale=True), why)
+
+
+def ended_flows(endpoint: Endpoint, facts: Facts) -> tuple[Step, ...]:
+    """Return what makes the flows end that still go to a sandbox whose port is no longer published."""
+    why = "packets of flows that are under way are led to the port no more"
+    return _forgotten(_known_flows(endpoint, facts, stale=False), why)
+
+
+def _forgotten(found: Iterator[FlowForgotten], why: str) -> tuple[Step, ...]:
+    return tuple(iptables.forget_flows(flows, why) for flows in dict.fromkeys(found))
+
+
+def _known_flows(endpoint: Endpoint, facts: Facts, *, stale: bool) -> Iterator[FlowForgotten]:
+    """Yield the flows to an endpoint's published ports that it answers, or (stale) that another does."""
+    here = {address.cidr.partition("/")[0] for address in facts.host.addresses}
+    for port in endpoint.ports:
+        for family, cidr in families(port, endpoint.addresses):
+            address = cidr.partition("/")[0]
+            for flow in facts.flows:
+                if not _is_to(flow, port, here, family) or (flow.answered_by != address) != stale:
+                    continue
+                for source in sources(port, family) or (None,):
+                    if source is None or is_from(flow, source):
+                        to = (flow.protocol, flow.destination, flow.port)
+                        yield FlowForgotten(*to, flow.answered_by, source)
+
+
+def _is_to(flow: FlowFact, port: PublishedPort, here: set[str], family: int) -> bool:
+    """Whether a flow was sent to a published port of this host, which has the addresses `here`."""
+    if (flow.protocol, ":" in flow.destination) != (port.protocol, family == 6):
+        return False
+    if flow.port not in range_of(port.host_ports):
+        return False
+    if port.host_ip is not None:
+        return flow.destination == port.host_ip
+    return flow.destination in here or flow.destination.startswith("127.")
 
 
 def reaches_loopback(port: PublishedPort) -> bool:
