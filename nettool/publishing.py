@@ -152,17 +152,7 @@ def plan_unpublish(request: Unpublish, facts: Facts, records: Records) -> Plan:
     there = endpoints_of(sandbox, facts, records)
     if there:
         findings.problems = [problem for problem in findings.problems if not problem.target_missing]
-    wanted = parse_ports(request.ports)
-    leaving = {
-        record.endpoint.host_end: tuple(
-            port for port in record.endpoint.ports if request.every or any(_is(port, w) for w in wanted)
-        )
-        for record in there
-    }
-    unknown = [w for w in wanted if not any(_is(port, w) for ports in leaving.values() for port in ports)]
-    if unknown:
-        have = ", ".join(str(port) for record in there for port in record.endpoint.ports) or "none"
-        raise Refused(f"{sandbox.target} has not published {unknown[0]}", why=(f"it has {have}",))
+    leaving = _leaving(request, sandbox, there)
     changed = tuple(
         (r, _without(r, leaving[r.endpoint.host_end])) for r in there if leaving[r.endpoint.host_end]
     )
@@ -192,6 +182,24 @@ def plan_unpublish(request: Unpublish, facts: Facts, records: Records) -> Plan:
         inverse=True,
         restores=(*along.restores(facts), *(s for s in own if s.makes.state(facts).is_present)),
     ).against(facts)
+
+
+def _leaving(
+    request: Unpublish, sandbox: Sandbox, there: tuple[Record, ...]
+) -> dict[str, tuple[PublishedPort, ...]]:
+    """Return the ports that are meant, by the host end of their endpoint. Raises Refused."""
+    wanted = parse_ports(request.ports)
+    leaving = {
+        record.endpoint.host_end: tuple(
+            port for port in record.endpoint.ports if request.every or any(_is(port, w) for w in wanted)
+        )
+        for record in there
+    }
+    unknown = [w for w in wanted if not any(_is(port, w) for ports in leaving.values() for port in ports)]
+    if unknown:
+        have = ", ".join(str(port) for record in there for port in record.endpoint.ports) or "none"
+        raise Refused(f"{sandbox.target} has not published {unknown[0]}", why=(f"it has {have}",))
+    return leaving
 
 
 def _gone(leaving: Record, staying: Record) -> Iterator[Step]:

@@ -260,6 +260,14 @@ class Host:
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         return [pid for pid in pids if mount_namespace(pid) == mine]
 
+    def commands(self) -> list[str]:
+        """Return the command lines of all that runs in this host's mount namespace."""
+        found = []
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                found.append(Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " "))
+        return found
+
     def _hold(self, argv: Sequence[str]) -> int:
         """Start a process that stays; it says "ready" when it is."""
         process = subprocess.Popen(
