@@ -206,7 +206,7 @@ def test_a_container_is_wired_as_soon_as_it_starts(docker: Docker, tmp_path: Pat
     finally:
         watching.terminate()
     assert watching.wait(10) == 0
-    assert not any("events" in command for command in host.commands())
+    assert not any("docker events" in command for command in host.commands())
 
 
 def _wait_for(said: Path, count: int) -> None:

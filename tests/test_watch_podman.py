@@ -58,7 +58,7 @@ def test_a_container_of_podmans_is_wired_as_soon_as_it_starts(podman: Podman, tm
     finally:
         watching.terminate()
     assert watching.wait(10) == 0
-    assert not any("events" in command for command in host.commands())
+    assert not any("podman events" in command for command in host.commands())
 
 
 def _wait_for(said: Path, text: str, count: int) -> None:
