@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
     """Plan to remove one leftover: a sandbox's (`net:[INODE]`), or a cable (its host end's name)."""
     dialect = choose_dialect("auto", facts)
-    dead = tuple(record for record in _dead(facts, records) if _place(record) == request.place)
+    here = (record for record in known(records) if _place(record) == request.place)
+    dead = tuple(record for record in here if _is_dead(record, facts))
     cables = tuple(
         step for step in _loose_cables(facts, records) if step.makes.key == f"veth {request.place}"
     )
@@ -65,6 +66,23 @@ def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
             *cables,
         ),
     ).against(facts)
+
+
+def of_sandbox(name: str, records: Records) -> tuple[Record, ...]:
+    """Return the endpoints of the sandboxes that have, or had, a name."""
+    theirs = {r.endpoint.sandbox.netns.inode for r in known(records) if name in r.endpoint.sandbox.names}
+    return tuple(record for record in known(records) if record.endpoint.sandbox.netns.inode in theirs)
+
+
+def leftovers_of(name: str, facts: Facts, records: Records) -> tuple[str, ...] | None:
+    """Return what is left of one sandbox; None when it takes a look at all of them to say.
+
+    That is so while a cable is there: then something holds the namespace.
+    """
+    there = of_sandbox(name, records)
+    if any(facts.host.link(record.endpoint.host_end) for record in there):
+        return None
+    return tuple(dict.fromkeys(_place(record) for record in there if _is_dead(record, facts)))
 
 
 def leftovers(facts: Facts, records: Records) -> tuple[str, ...]:

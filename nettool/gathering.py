@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nettool.collecting import leftovers, strange_names
+from nettool.collecting import leftovers, leftovers_of, strange_names
 from nettool.locks import HOST, Locks
 from nettool.networks import unused
 from nettool.pipeline import change, make_plan
@@ -48,6 +48,21 @@ class Gathered(Value):
         if self.cleared:
             return tuple(f"done: {plan.title}" for plan in self.plans)
         return tuple("".join(commands(plan, explain=self.explain) for plan in self.plans).splitlines())
+
+
+def gather_after(name: str, mode: Mode) -> None:
+    """Clear away what is left of the life before of a sandbox that has started again.
+
+    One that has ended has taken its cables along, so that the others need not be looked at.
+    """
+    request = Collect("", of=name)
+    facts, records = facts_reader(request, None)(), records_for(request)
+    places = leftovers_of(name, facts, records)
+    if places is None:
+        gather(mode)
+        return
+    for place in places:
+        change(Collect(place, of=name), mode)
 
 
 def gather(mode: Mode) -> Gathered:

@@ -135,8 +135,10 @@ def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact,
     if isinstance(request, CreateSandbox):
         return (find(Target("netns", request.name)),)
     if isinstance(request, (RemoveSandbox, Collect)):
+        ours = _on_record(request) if isinstance(request, Collect) else ()
+        of_one = isinstance(request, Collect) and request.of is not None
         # Who lives in it is found by looking at every process.
-        return (*find_all(), *(_on_record(request) if isinstance(request, Collect) else ()))
+        return ours if of_one else (*find_all(), *ours)
     if isinstance(request, RestoreEndpoint):
         record = read_records().endpoint(request.host_end)
         return as_found((record.endpoint.sandbox,)) if record else ()
@@ -144,9 +146,11 @@ def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact,
 
 
 def _on_record(request: Collect) -> tuple[SandboxFact, ...]:
-    from nettool.collecting import known, place_of
+    from nettool.collecting import known, of_sandbox, place_of
 
-    places = {place_of(record.endpoint.sandbox) for record in known(records_for(request))}
+    records = records_for(request)
+    meant = known(records) if request.of is None else of_sandbox(request.of, records)
+    places = {place_of(record.endpoint.sandbox) for record in meant}
     return tuple(found for place in places if (found := find(place)).inode is not None)
 
 

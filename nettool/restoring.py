@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nettool.connecting import is_waiting, lasting_name
 from nettool.errors import NettoolError
-from nettool.gathering import gather
+from nettool.gathering import gather, gather_after
 from nettool.pipeline import change, make_plan
 from nettool.reading import facts_reader, records_for
 from nettool.request import Connect, RestoreEndpoint, RestoreNetwork, Target
@@ -58,7 +58,8 @@ def restore(mode: Mode, *, firewall_only: bool = False, only: str | None = None)
     failures: list[NettoolError] = []
     waiting: list[str] = []
     if not firewall_only and not mode.dry_run:
-        gather(replace(mode, quiet=True))
+        quiet = replace(mode, quiet=True)
+        gather(quiet) if only is None else gather_after(only, quiet)
     records = records_for(RestoreNetwork(""))
 
     def carry_out(requests: Iterable[Request]) -> None:
