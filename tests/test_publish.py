@@ -38,6 +38,8 @@ class PortKind:
     name: str
     ports: str
     host: tuple[str, ...] = CREATE
+    by_hand: bool = False
+    """Whether somebody else has wired the containers."""
 
 
 KINDS: Final = (
@@ -53,7 +55,11 @@ KINDS: Final = (
     PortKind("the documented form", "8080:80 --dialect classic", DOCKER),
     PortKind("own chains beside Docker's", "8080:80 --dialect modern", DOCKER),
 )
-BY_NAME: Final = {kind.name: kind for kind in KINDS}
+OF_OTHERS: Final = (
+    PortKind("of an interface made by hand", "8080:80", (), by_hand=True),
+    PortKind("of one on Docker's bridge", "8080:80 --dialect classic", DOCKER, by_hand=True),
+)
+BY_NAME: Final = {kind.name: kind for kind in (*KINDS, *OF_OTHERS)}
 kinds = pytest.mark.parametrize("name", BY_NAME)
 
 
@@ -100,11 +106,26 @@ def _furnish(host: Host, name: str) -> Scene:
         words = command.split()
         _must(host, *words[1:]) if words[0] == "nettool" else host.check(*words)
     for number, each in enumerate((pid, other), 2):
-        ips = ("--ip", f"10.20.0.{number}/24", "--ip", f"fd20::{number}/64")
-        _must(host, "attach", "--pid", str(each), "--bridge", "br-lan", *ips)
+        ips = (f"10.20.0.{number}/24", f"fd20::{number}/64")
+        if kind.by_hand:
+            _wire(host, each, f"hand{number}", ips)
+            continue
+        words = [word for ip in ips for word in ("--ip", ip)]
+        _must(host, "attach", "--pid", str(each), "--bridge", "br-lan", *words)
     for command in [c for c in kind.host if "publish" in c]:
         _must(host, *command.format(other=f"pid:{other}").split()[1:])
     return Scene(pid, other, outside, ("publish", f"pid:{pid}", *kind.ports.split()))
+
+
+def _wire(host: Host, pid: int, end: str, ips: Sequence[str]) -> None:
+    """Wire a container without nettool."""
+    veth = ("type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    host.check("ip", "link", "add", "name", end, "master", "br-lan", "up", *veth)
+    host.inside(pid, "ip", "link", "set", "dev", "eth0", "up")
+    for ip in ips:
+        host.inside(pid, "ip", "address", "add", ip, "dev", "eth0", *(("nodad",) if ":" in ip else ()))
+    for gateway in ("10.20.0.1", "fd20::1"):
+        host.inside(pid, "ip", "route", "add", "default", "via", gateway)
 
 
 def _plan(host: Host, words: Sequence[str]) -> list[tuple[str, ...]]:
@@ -134,7 +155,7 @@ def test_a_published_port_converges_and_goes_without_a_trace(host: Host, tmp_pat
     assert difference(before, host.snapshot(pid)) == ""
 
 
-@kinds
+@pytest.mark.parametrize("name", [kind.name for kind in KINDS])
 def test_ports_go_with_their_interface(host: Host, name: str) -> None:
     scene = _furnish(host, name)
     pid, words = scene.pid, scene.words
@@ -287,6 +308,47 @@ def test_a_range_keeps_its_order(host: Host) -> None:
     found = {port: _reaches(host, outside, f"192.0.2.1:{port}") for port in (8080, 8081, 8082)}
     server.terminate()
     assert found == {8080: True, 8081: False, 8082: True}
+
+
+def test_ports_of_an_interface_that_somebody_else_made(host: Host) -> None:
+    scene = _furnish(host, "of an interface made by hand")
+    before = host.snapshot(scene.pid)
+    _must(host, *scene.words)
+    assert _reaches(host, scene.outside, "192.0.2.1:8080")
+    # It is theirs: nothing of it is taken away, or made again.
+    assert _must(host, "detach", "--pid", str(scene.pid)).startswith("nothing to do")
+    assert host.nettool("detach", "--pid", str(scene.pid), "--ifname", "eth0").returncode == 4
+    assert host.nettool("diff").returncode == 0
+    made = host.snapshot(scene.pid)
+    _must(host, "undo", "last")
+    assert difference(before, host.snapshot(scene.pid)) == ""
+    _must(host, *scene.words)
+    assert difference(made, host.snapshot(scene.pid)) == ""
+    host.kill(scene.pid)
+    _must(host, "restore")
+    _must(host, "gc")
+    assert "nettool" not in host.check("iptables-save").lower()
+    assert _must(host, "ports") == "no ports are published\n"
+
+
+def test_ports_where_the_hosts_rules_are_in_the_other_variant(host: Host) -> None:
+    done = host.run("iptables-legacy", "-A", "FORWARD", "-i", "nt-other", "-j", "ACCEPT")
+    if done.returncode or "legacy" in host.check("iptables", "-V"):
+        pytest.skip(f"no second variant of iptables here: {done.stderr.strip()}")
+    scene = _furnish(host, "udp and sctp")
+    before = host.check("iptables-legacy-save")
+    _must(host, "publish", f"pid:{scene.pid}", "8080:80", "--allow-from", "192.0.2.0/24")
+    assert _reaches(host, scene.outside, "192.0.2.1:8080")
+    assert not _reaches(host, scene.other, "10.20.0.1:8080")
+    assert "nettool" not in host.check("iptables-save").lower()
+    taken = host.nettool("publish", f"pid:{scene.other}", "8080:80")
+    assert taken.returncode == 4
+    _must(host, "unpublish", f"pid:{scene.pid}", "--all")
+    rules = [
+        [line for line in text.splitlines() if line.startswith("-A")]
+        for text in (before, host.check("iptables-legacy-save"))
+    ]
+    assert rules[0] == rules[1]
 
 
 # --- what is refused
