@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nettool.arguments import Arguments, Verb
 
 VERBS: Final = (
-    "attach", "detach", "apply", "confirm", "undo", "history", "recover", "gc",
+    "attach", "detach", "adopt", "apply", "confirm", "undo", "history", "recover", "gc",
     "network create", "network ls", "network inspect", "network rm", "network prune", "network connect",
     "network disconnect", "publish", "unpublish", "ports", "restore", "watch", "diff", "repair",
     "run", "sandbox create", "sandbox ls", "sandbox rm", "sandbox exec", "show", "facts", "lab",

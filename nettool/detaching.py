@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from nettool import naming
 from nettool.errors import Refused, TargetNotFound
-from nettool.facts import Netns, RouteFact
 from nettool.iproute import CLASSIC, MODERN
 from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect, lower
-from nettool.model import Endpoint, Record
 from nettool.plan import Change, NetworkChange, Plan, Scope, inverse
 from nettool.presence import PRESENT
+from nettool.recognizing import Found, by_mark, recognize
 from nettool.resolve import Findings, check_dialect, resolve_sandbox
 from nettool.value import replace
 
@@ -22,9 +21,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nettool.facts import Facts, LinkFact
+    from nettool.facts import Facts, RouteFact
     from nettool.leaving import Along
-    from nettool.model import Records, Sandbox, Trace
+    from nettool.model import Record, Records, Sandbox, Trace
     from nettool.plan import Step
     from nettool.request import Detach
 
@@ -95,13 +94,16 @@ def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Reco
     if inside is None:
         return known
     on_record = {record.endpoint.host_end for record in known}
-    adopted = (
-        _adopt(sandbox, host_end, inner, facts, records.trace(host_end.name))
+    nameless = replace(sandbox, named_by_plan=False)
+    rules = by_mark(facts)
+    found = (
+        Found(host_end, inner, rules.get(host_end.name, ()), records.trace(host_end.name))
         for host_end in facts.host.links
         if (naming.is_marked(host_end.name) or records.trace(host_end.name))
         and host_end.name not in on_record
         if (inner := facts.peer_in(host_end, inside)) is not None
     )
+    adopted = (recognize(each, nameless, facts) for each in found)
     return tuple(sorted((*known, *adopted), key=lambda record: record.endpoint.ifname))
 
 
@@ -121,46 +123,6 @@ def _is_of(known: Sandbox, sandbox: Sandbox) -> bool:
     if sandbox.netns.inode is None:
         return known.target == sandbox.target
     return known.netns.inode == sandbox.netns.inode
-
-
-def _adopt(
-    sandbox: Sandbox, host_end: LinkFact, inner: LinkFact, facts: Facts, trace: Trace | None
-) -> Record:
-    """Make a record of an endpoint from the kernel, and from what the script that made it noted."""
-    inside = facts.namespace(sandbox.netns)
-    names = [line.split(" ", 1)[1] for line in trace.lines if line.startswith("netns ")] if trace else []
-    named = replace(
-        sandbox,
-        netns=Netns(names[0] if names else sandbox.netns.name, sandbox.netns.inode),
-        named_by_plan=bool(names),
-    )
-    replaced = tuple(route for line in trace.lines if (route := _replaced(line))) if trace else ()
-    endpoint = Endpoint(
-        named,
-        host_end.master or "",
-        host_end.name,
-        naming.peer_of(host_end.name),
-        inner.name,
-        addresses=inside.addresses_of(inner.name) if inside else (),
-        routes=tuple(r for r in inside.routes if r.link == inner.name and r.via) if inside else (),
-        replaced=replaced,
-    )
-    keys = tuple(step.makes.key for step in lower(endpoint, CLASSIC) if step.scope is not Scope.HOST)
-    return Record(endpoint, CLASSIC, keys)
-
-
-def _replaced(line: str) -> RouteFact | None:
-    """Read a script's note of the default route it replaced: `replaced 4 default via … dev …`."""
-    words = line.split()
-    if len(words) < 3 or words[0] != "replaced" or words[1] not in ("4", "6"):
-        return None
-    onlink = words[-1] == "onlink"
-    pairs = words[3:-1] if onlink else words[3:]
-    values = dict(zip(pairs[::2], pairs[1::2], strict=False))
-    return RouteFact(
-        int(words[1]), words[2], values.get("via"), values.get("dev"), int(values.get("metric", "0")),
-        values.get("proto"), values.get("src"), values.get("scope"), onlink,
-    )  # fmt: skip
 
 
 def _choose(request: Detach, there: tuple[Record, ...], sandbox: Sandbox, facts: Facts) -> tuple[Record, ...]:

@@ -74,6 +74,10 @@ class Translation(Value):
     host_ip: str | None
     host_ports: tuple[int, ...]
     mark: str | None
+    source: str | None = None
+    """Who may send there; None for everybody."""
+    to: str = ""
+    """The new destination, as iptables writes it."""
 
 
 def dnat_of(rule: RuleFact) -> Translation | None:
@@ -84,10 +88,16 @@ def dnat_of(rule: RuleFact) -> Translation | None:
         return None
     numbers = [int(number) for number in re.findall(r"[0-9]+", ports[-1])]
     to = options.get("-d", ("",))[-1].partition("/")
-    comment = " ".join(options.get("--comment", ()))
-    mark = comment.removeprefix("nettool:") if comment.startswith("nettool:") else None
     single = to[0] if to[2] in ("32", "128") else None
-    return Translation(options["-p"][-1], single, (min(numbers), max(numbers)), mark)
+    source, target = options.get("-s", (None,))[-1], options.get("--to-destination", ("",))[-1]
+    return Translation(options["-p"][-1], single, (min(numbers), max(numbers)), mark_of(rule), source, target)
+
+
+def mark_of(rule: RuleFact) -> str | None:
+    """Return the mark that a rule of nettool's carries: the name of a network, bridge or host end."""
+    at = rule.words.index("--comment") + 1 if "--comment" in rule.words else len(rule.words)
+    comment = "".join(rule.words[at : at + 1])
+    return comment.removeprefix("nettool:") if comment.startswith("nettool:") else None
 
 
 def same_rule(one: Iterable[str], other: Iterable[str]) -> bool:

@@ -62,7 +62,7 @@ def along_with(leaving: Iterable[Record], staying: Iterable[Record], facts: Fact
     ends = {record.endpoint.host_end for record in (*publishing, *near)}
     far = (record for record in records.endpoints if record.endpoint.host_end not in ends)
     others = tuple(record for record in (*near, *far) if record.endpoint.ports)
-    networks = any(record.network.driver == "bridge" for record in records.networks)
+    networks = any(record.network.has_rules for record in records.networks)
     taken: dict[str, Step] = {}
     handed: dict[tuple[str, str], None] = {}
     for record in publishing:

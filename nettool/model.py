@@ -94,6 +94,15 @@ class Network(Value):
     """Each as `KEY=VALUE`."""
     dns: str | None = None
     """The folder that its name server reads; None where it has none."""
+    options: tuple[str, ...] = ()
+    """What the driver was told of its own, each as `KEY=VALUE`."""
+    unmanaged: bool = False
+    """Whether the bridge is used as it is: nettool gives it no address and no rules."""
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether the firewall has rules for it."""
+        return self.driver == "bridge" and not self.unmanaged
 
 
 class Connection(Value):

@@ -20,6 +20,7 @@ _MARKED: Final = r"nt[0-9a-f]{10}"
 # Stricter than the kernel, which takes `$(id)` and `-rf`: a name that nettool makes must be safe in
 # every shell, every tool and every log.
 _NAME: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,14}"
+_NETWORK_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _NETNS_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
 
@@ -44,6 +45,11 @@ def peer_of(host_end_name: str) -> str:
     if is_marked(host_end_name):
         return f"{host_end_name}p"
     return f"{host_end(host_end_name)}p"
+
+
+def is_marked_bridge(name: str) -> bool:
+    """Whether a bridge's name is one that nettool makes."""
+    return re.fullmatch(r"nt-[0-9a-f]{10}", name) is not None
 
 
 def is_marked(name: str) -> bool:
@@ -78,6 +84,13 @@ def existing_name_fault(name: str) -> str | None:
         return "has a character that no interface name can have"
     if name.startswith("-"):
         return "begins with '-', which the tools would read as an option"
+    return None
+
+
+def network_name_fault(name: str) -> str | None:
+    """Say what is wrong with a name for a network, or None."""
+    if re.fullmatch(_NETWORK_NAME, name) is None:
+        return "letters, digits, '_', '.' and '-', at most 63, beginning with a letter or a digit"
     return None
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from nettool.request import CreateNetwork, RemoveNetwork, RestoreNetwork
 
 DRIVERS: Final = ("bridge", "none")
-_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _LABEL: Final = r"[A-Za-z0-9][A-Za-z0-9_./-]*=.*"
 _LEAST_MTU: Final = {4: 68, 6: 1280}
 """What an interface must take: IPv4 (RFC 791) and IPv6 (RFC 8200, 5)."""
@@ -35,11 +34,9 @@ _LEAST_MTU: Final = {4: 68, 6: 1280}
 
 def check_create(request: CreateNetwork) -> None:
     """Refuse a request that no host could carry out. Raises UsageError."""
-    if re.fullmatch(_NAME, request.name) is None:
-        raise UsageError(
-            f"{request.name!r} cannot be the name of a network",
-            why=("letters, digits, '_', '.' and '-', at most 63, beginning with a letter or a digit",),
-        )
+    fault = naming.network_name_fault(request.name)
+    if fault:
+        raise UsageError(f"{request.name!r} cannot be the name of a network", why=(fault,))
     if request.driver not in DRIVERS:
         raise UsageError(f"there is no driver {request.driver!r}", why=(f"known: {', '.join(DRIVERS)}",))
     fault = naming.interface_name_fault(request.bridge_name) if request.bridge_name else None
@@ -121,7 +118,7 @@ def plan_create(request: CreateNetwork, facts: Facts, records: Records) -> Plan:
     if known is not None:
         _check_same(known.network, network, findings)
     else:
-        _check_subnets(network, facts, records, findings)
+        check_subnets(network, facts, records, findings)
         _check_bridge(network, facts, records, findings)
     steps = _steps(network, facts)
     check_tools(steps, facts, findings)
@@ -147,7 +144,7 @@ def plan_create(request: CreateNetwork, facts: Facts, records: Records) -> Plan:
 
 
 def _steps(network: Network, facts: Facts) -> tuple[Step, ...]:
-    if network.driver != "bridge":
+    if not network.has_rules:
         return ()
     return (*bridge.create(network, facts), *dns.create(network))
 
@@ -202,7 +199,8 @@ def _taken(facts: Facts, records: Records) -> Iterator[tuple[IPNetwork, str]]:
             yield ipaddress.ip_network(route.destination, strict=False), f"the route {words}"
 
 
-def _check_subnets(network: Network, facts: Facts, records: Records, findings: Findings) -> None:
+def check_subnets(network: Network, facts: Facts, records: Records, findings: Findings) -> None:
+    """Find who uses a network's subnets already."""
     for subnet in network.subnets:
         wanted = ipaddress.ip_network(subnet.cidr)
         for taken, whose in _taken(facts, records):
@@ -227,7 +225,10 @@ def _check_bridge(network: Network, facts: Facts, records: Records, findings: Fi
 
 
 def _check_same(known: Network, wanted: Network, findings: Findings) -> None:
-    names = ("driver", "bridge", "subnets", "mtu", "internal", "masquerade", "isolate", "labels", "dns")
+    names = (
+        "driver", "bridge", "subnets", "mtu", "internal", "masquerade", "isolate", "labels", "dns",
+        "unmanaged",
+    )  # fmt: skip
     differ = [name for name in names if getattr(known, name) != getattr(wanted, name)]
     if differ:
         findings.problem(
@@ -244,7 +245,7 @@ def plan_remove(request: RemoveNetwork, facts: Facts, records: Records) -> Plan:
         raise TargetNotFound(f"there is no network {request.name!r}", why=(f"networks: {known}",))
     findings = Findings()
     _check_unused(record.network, facts, records, findings)
-    others = any(r.network.driver == "bridge" for r in records.networks if r != record)
+    others = any(r.network.has_rules for r in records.networks if r != record)
     last = not others and not any(r.endpoint.ports for r in records.endpoints)
     steps = tuple(step for step in _steps(record.network, facts) if _goes(step, record, last=last))
     undone = inverse(steps)

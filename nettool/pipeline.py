@@ -80,7 +80,7 @@ def execute(request: Request, mode: Mode) -> int:
         export(planned, facts, mode)
     else:
         output.show_plan(planned, facts, explain=mode.explain, as_json=mode.as_json)
-    return _unmet(planned)
+    return unmet(planned)
 
 
 def change(request: Request, mode: Mode, agree: Callable[[Plan, Facts], None] | None = None) -> int:
@@ -201,7 +201,7 @@ def _tell(planned: Plan, run: str | None, mode: Mode, wait: int = 0) -> None:
 
 def _only_records(planned: Plan) -> bool:
     """Whether records are all there is to change: of what is gone already, or has no steps."""
-    return bool(planned.networks) or (planned.inverse and bool(planned.changes))
+    return bool(planned.networks) or (bool(planned.changes) and (planned.inverse or not planned.steps))
 
 
 def _refuse(planned: Plan) -> None:
@@ -228,7 +228,7 @@ def conflict_problems(planned: Plan) -> tuple[Problem, ...]:
     )
 
 
-def _unmet(planned: Plan) -> int:
+def unmet(planned: Plan) -> int:
     """Say on stderr which preconditions do not hold; return the exit status of a dry run."""
     problems = (*planned.problems, *conflict_problems(planned))
     for problem in problems:

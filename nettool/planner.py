@@ -8,6 +8,7 @@ from __future__ import annotations
 from nettool.errors import Refused, UsageError
 from nettool.plan import Command, Plan
 from nettool.request import (
+    Adopt,
     Attach,
     Collect,
     Connect,
@@ -53,6 +54,10 @@ def plan(request: Request, facts: Facts, records: Records) -> Plan:
         from nettool.collecting import plan_collect
 
         planned = plan_collect(request, facts, records)
+    elif isinstance(request, Adopt):
+        from nettool.adopting import plan_adopt
+
+        planned = plan_adopt(request, facts, records)
     else:
         planned = _plan_on_networks(request, facts, records)
     _check_words(planned)
@@ -123,6 +128,10 @@ def check(request: Request) -> None:
         from nettool.boxing import check_name
 
         check_name(request.name)
+    elif isinstance(request, Adopt):
+        from nettool.adopting import check_adopt
+
+        check_adopt(request)
 
 
 def _check_ports(request: Attach | Connect | Publish) -> None:

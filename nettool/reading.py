@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 
 from nettool.errors import TargetNotFound
 from nettool.facts import SandboxFact
-from nettool.host import Reading
+from nettool.host import Reading, read_netns_names
 from nettool.plan import namespaces_made, reads_firewall
 from nettool.request import (
+    Adopt,
     Attach,
     Collect,
     Connect,
@@ -98,7 +100,7 @@ class _HostReader:
 
 def _needs_firewall(request: Request) -> bool:
     """Whether the request is about rules: its own, or those of endpoints that it takes away."""
-    rules = (CreateNetwork, RemoveNetwork, RestoreNetwork, RestoreEndpoint)
+    rules = (Adopt, CreateNetwork, RemoveNetwork, RestoreNetwork, RestoreEndpoint)
     return isinstance(request, rules) or _is_about_ports(request)
 
 
@@ -130,10 +132,11 @@ def _runs(request: Request) -> tuple[Logged, ...]:
 def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact, ...]:
     if isinstance(request, Disconnect):
         return _found_or_kept(request)
-    if isinstance(request, (Attach, Detach, Connect, Publish, Unpublish)):
-        return (find(request.target),)
-    if isinstance(request, CreateSandbox):
-        return (find(Target("netns", request.name)),)
+    if isinstance(request, (Attach, Detach, Connect, Publish, Unpublish, CreateSandbox)):
+        own = Target("netns", request.name) if isinstance(request, CreateSandbox) else request.target
+        return (find(own),)
+    if isinstance(request, Adopt):
+        return (*find_all(), *_named_by_pid()) if request.bridge is None else ()
     if isinstance(request, (RemoveSandbox, Collect)):
         ours = _on_record(request) if isinstance(request, Collect) else ()
         of_one = isinstance(request, Collect) and request.of is not None
@@ -169,6 +172,12 @@ def of_run(run: Logged) -> tuple[SandboxFact, ...]:
     """Return the sandboxes of a run of the past, with the namespaces that it has made."""
     made = namespaces_made((*run.steps, *run.restores))
     return (*as_found(run.sandboxes), *(find(Target("netns", name)) for name in made))
+
+
+def _named_by_pid() -> tuple[SandboxFact, ...]:
+    """Return the processes that namespaces are called after, as a plan calls them."""
+    pids = (entry.name for entry in read_netns_names() if re.fullmatch("[1-9][0-9]{0,6}", entry.name))
+    return tuple(find(Target("pid", pid)) for pid in pids)
 
 
 def as_found(sandboxes: Iterable[Sandbox]) -> tuple[SandboxFact, ...]:

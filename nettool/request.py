@@ -136,6 +136,17 @@ class RestoreEndpoint(Value):
     ports_only: bool = False
 
 
+class Adopt(Value):
+    """Put on record what carries nettool's mark and is not: all of it, or a bridge as a network.
+
+    `keep_names` leaves the names of namespaces, also those that are as nettool gives them.
+    """
+
+    bridge: str | None = None
+    name: str | None = None
+    keep_names: bool = False
+
+
 class Publish(Value):
     """Let ports of the host lead to a running sandbox, as `[HOSTIP:]PORT:PORT/PROTOCOL` says.
 
@@ -182,4 +193,4 @@ OnNetworks = (
     | CreateSandbox
     | RemoveSandbox
 )
-Request = Attach | Detach | Undo | Collect | OnNetworks
+Request = Attach | Detach | Undo | Collect | Adopt | OnNetworks

@@ -38,6 +38,7 @@ ROOMS: Final = (
     ("nettool.resolve", "nettool.checks"),
     ("nettool.portchecks",),
     ("nettool.lowering", "nettool.leaving"),
+    ("nettool.recognizing",),
     ("nettool.attaching", "nettool.detaching"),
     ("nettool.connecting",),
     (
@@ -51,6 +52,8 @@ ROOMS: Final = (
         "nettool.repairing",
         "nettool.boxing",
     ),
+    ("nettool.recognizednets",),
+    ("nettool.adopting",),
     ("nettool.planner",),
     ("nettool.survey",),
     ("nettool.render",),
@@ -87,7 +90,7 @@ ROOMS: Final = (
 PURE: Final = (
     "value", "text", "errors", "naming", "request", "facts", "effects", "model", "plan", "codec", "iproute",
     "ipam",    "firewall", "iptables", "drivers", "resolve", "checks", "lowering", "planner", "attaching",
-    "connecting", "detaching",
+    "connecting", "detaching", "recognizing", "recognizednets", "adopting",
     "ports", "portchecks", "leaving", "publishing", "repairing",
     "presence", "fileeffects", "netnseffects", "netns", "boxing", "boxlist", "dnsmasq", "hostnames",
     "undoing", "collecting", "networks", "netlist", "history", "pastruns",
