@@ -128,7 +128,12 @@ def _unknown_ends(facts: Facts, records: Records) -> Iterator[LinkFact]:
     known = {record.endpoint.host_end for record in records.endpoints}
     for link in facts.host.links:
         ours = naming.is_marked(link.name) or records.trace(link.name) is not None
-        if ours and link.name not in known and facts.peer_in(link, facts.host) is None:
+        if (
+            link.kind == "veth"
+            and ours
+            and link.name not in known
+            and facts.peer_in(link, facts.host) is None
+        ):
             yield link
 
 

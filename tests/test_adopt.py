@@ -6,11 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from plan_kinds import DIALECTS, KINDS, Kind, furnish, with_dialects
+from plan_kinds import KINDS, furnish, with_dialects
 from snapshot import difference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from hosts import Host
@@ -27,7 +26,7 @@ ADOPTED: Final = [
     kind
     for kind in KINDS
     if kind.name not in (*UNTOLD, *UNMARKED, "as many kinds of steps as one plan can have")
-    and not kind.name.endswith("by somebody else")
+    and kind.name not in ("named by somebody else", "mounted by somebody else")
 ]
 BY_NAME: Final = {kind.name: kind for kind in KINDS}
 SUBNETS: Final = ("--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
@@ -67,3 +66,300 @@ def test_an_endpoint_without_its_record(host: Host, name: str, dialect: str) -> 
     assert difference(wired, scene.snapshot()) == ""
     _must(host, *scene.detach(dialect))
     assert difference(before, scene.snapshot()) == ""
+
+
+@pytest.mark.parametrize("name", ["named by somebody else", "mounted by somebody else"])
+def test_a_name_that_is_to_be_kept_stays(host: Host, name: str) -> None:
+    scene = furnish(host, BY_NAME[name])
+    before = scene.snapshot()
+    _must(host, *scene.attach("classic"))
+    _lose_records(host)
+    _adopt(host, "--keep-names")
+    _must(host, *scene.detach("classic"))
+    assert difference(before, scene.snapshot()) == ""
+
+
+SCRIPTED: Final = (
+    "IPv4",
+    "both families",
+    "names given",
+    *UNTOLD,
+    "no folder of names",
+    "a namespace by its path",
+)
+
+
+@pytest.mark.parametrize(("name", "dialect"), with_dialects(SCRIPTED))
+def test_what_a_script_made(host: Host, tmp_path: Path, name: str, dialect: str) -> None:
+    scene = furnish(host, BY_NAME[name], dialect)
+    before = scene.snapshot()
+    script = tmp_path / "attach.sh"
+    _must(host, *scene.attach(dialect, "--export", str(script)))
+    host.check("bash", str(script))
+    wired = scene.snapshot()
+    (found,) = _adopt(host)["endpoints"]
+    assert _must(host, *scene.attach(dialect)).startswith("nothing to do")
+    assert difference(wired, scene.snapshot()) == ""
+    _must(host, "detach", *scene.target, "--ifname", found["interface"], "--dialect", dialect)
+    assert difference(before, scene.snapshot()) == ""
+    assert found["host_end"] not in host.check("ls", "/run/nettool/endpoints")
+
+
+# --- networks
+
+
+NETWORKS: Final = {
+    "both families": ("lan", *SUBNETS),
+    "a gateway of its own": ("lan", "--subnet", "10.20.0.0/24", "--gateway", "10.20.0.254"),
+    "internal": ("lan", *SUBNETS, "--internal"),
+    "isolated": ("lan", *SUBNETS, "--isolate"),
+    "without masquerade": ("lan", *SUBNETS, "--no-masquerade"),
+    "internal and isolated": ("lan", *SUBNETS, "--internal", "--isolate"),
+    "a bridge name of its own": ("lan", *SUBNETS, "--bridge-name", "br-lan"),
+}
+PUBLISHED: Final = ("8080:80", "127.0.0.1:9090:90", "8000-8003:80-83/udp")
+
+
+@pytest.mark.parametrize(("name", "dialect"), with_dialects(NETWORKS))
+def test_a_network_and_all_on_it(host: Host, name: str, dialect: str) -> None:
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    pids = [host.container(), host.container()]
+    before = host.snapshot(*pids)
+    words = ("network", "create", *NETWORKS[name])
+    _must(host, *words)
+    networked = host.snapshot(*pids)
+    for pid in pids:
+        _must(host, "network", "connect", "lan", f"pid:{pid}", "--dialect", dialect)
+    if "internal" not in name:
+        _must(host, "publish", f"pid:{pids[0]}", *PUBLISHED)
+        both = SUBNETS[-1] in words
+        sources = ("192.0.2.0/24", "198.51.100.0/24", *(("fd99::/64",) if both else ()))
+        allowed = [word for source in sources for word in ("--allow-from", source)]
+        _must(host, "publish", f"pid:{pids[1]}", "53:53/udp", *allowed)
+        # Where there is no other family, that is everybody.
+        whom = ("--allow-from", "0.0.0.0/0") if both else ()
+        _must(host, "publish", f"pid:{pids[1]}", "54:54", *whom)
+    wired, shown, inspected = host.snapshot(*pids), _must(host, "ports"), _inspect(host)
+    _lose_records(host)
+    found = _adopt(host)
+    assert (len(found["endpoints"]), len(found["networks"])) == (2, 1)
+    assert (_must(host, "ports"), _inspect(host)) == (shown, inspected)
+    assert _must(host, *words).startswith("nothing to do")
+    assert "in use" in host.nettool("network", "rm", "lan").stderr
+    assert difference(wired, host.snapshot(*pids)) == ""
+    for pid in pids:
+        _must(host, "network", "disconnect", "lan", f"pid:{pid}", "--dialect", dialect)
+    assert difference(_without_own_port(networked), _without_own_port(host.snapshot(*pids))) == ""
+    _must(host, "network", "rm", "lan")
+    assert difference(before, host.snapshot(*pids)) == ""
+
+
+def _inspect(host: Host) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(_must(host, "network", "inspect", "lan", "-o", "json"))
+    return document
+
+
+def _without_own_port(snapshot: dict[str, str]) -> dict[str, str]:
+    """Leave out what the first port ever gives a bridge, and the bridge keeps: its fe80:: address."""
+    return {
+        part: "\n".join(line for line in text.splitlines() if "fe80" not in line and "ff00" not in line)
+        for part, text in snapshot.items()
+    }
+
+
+def test_a_network_on_a_bridge_that_was_there(host: Host) -> None:
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    host.add_bridge("br0", "10.20.0.1/24")
+    before = host.snapshot()
+    _must(host, "network", "create", "lan", "--bridge-name", "br0", "--subnet", "10.20.0.0/24")
+    _lose_records(host)
+    assert "stay when network lan goes" in host.nettool("adopt", "--dry-run").stderr
+    _adopt(host)
+    _must(host, "network", "rm", "lan")
+    assert difference(before, host.snapshot()) == ""
+
+
+def test_rules_and_chains_go_with_the_last_that_needs_them(host: Host) -> None:
+    host.add_bridge("br0", "10.9.0.1/24")
+    pid = host.container()
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    before = host.snapshot(pid)
+    _must(host, "attach", "--pid", str(pid), "--bridge", "br0", "--ip", "10.9.0.5/24", "--publish", "8080:80")
+    _lose_records(host)
+    _adopt(host)
+    _must(host, "adopt", "--bridge", "br0", "--name", "lab")
+    _must(host, "detach", "--pid", str(pid))
+    assert difference(before, host.snapshot(pid)) == ""
+
+
+# --- a bridge that nettool did not make
+
+
+def test_a_bridge_becomes_a_network_and_stays(host: Host) -> None:
+    host.add_bridge("br0", "10.20.0.1/24", "10.20.0.7/24", "fd20::1/64", "192.0.2.9/32")
+    pid = host.container()
+    before = host.snapshot(pid)
+    (found,) = _adopt(host, "--bridge", "br0", "--name", "lab")["networks"]
+    assert [(s["subnet"], s["gateway"], s["excluded"]) for s in found["subnets"]] == [
+        ("10.20.0.0/24", "10.20.0.1", ["10.20.0.7"]),
+        ("fd20::/64", "fd20::1", []),
+    ]
+    assert "br0" in _must(host, "network", "inspect", "lab")
+    said = _must(host, "network", "connect", "lab", f"pid:{pid}", "--publish", "8080:80")
+    assert "10.20.0.2/24, fd20::2/64" in said
+    assert _must(host, "diff") == "no difference\n"
+    other = host.nettool("network", "create", "lab", "--bridge-name", "br0", *SUBNETS)
+    assert "with another subnets, unmanaged" in other.stderr
+    _must(host, "network", "disconnect", "lab", f"pid:{pid}")
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
+    _must(host, "network", "rm", "lab")
+    assert difference(before, host.snapshot(pid)) == ""
+    _must(host, "undo", "last")
+    assert _must(host, "adopt", "--bridge", "br0", "--name", "lab") == "nothing to adopt\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("--bridge br0", 2, "both, or none"),
+        ("--bridge br0 --name a/b", 2, "cannot be the name"),
+        ("--bridge a/b --name lab", 2, "no interface name can have"),
+        ("--bridge br9 --name lab", 4, "there is no bridge br9"),
+        ("--bridge lo --name lab", 4, "lo is no bridge"),
+        ("--bridge bare --name lab", 4, "has no address"),
+        ("--bridge odd --name lab", 4, "which overlap"),
+        ("--bridge same --name lab", 4, "is in use"),
+        ("--bridge br-lan --name lab", 4, "is that of network lan"),
+        ("--bridge br0 --name lan", 4, "already, on another bridge"),
+    ],
+)
+def test_what_can_be_no_network_is_refused(host: Host, words: str, status: int, said: str) -> None:
+    _must(host, "network", "create", "lan", "--bridge-name", "br-lan", "--subnet", "10.20.0.0/24")
+    for name, *addresses in (
+        ("br0", "10.0.0.1/24"), ("bare",), ("odd", "10.1.0.1/16", "10.1.1.1/24"), ("same", "10.0.0.2/24"),
+    ):  # fmt: skip
+        host.check("ip", "link", "add", "name", name, "type", "bridge")
+        host.check("ip", "link", "set", "dev", name, "up")
+        for address in addresses:
+            host.check("ip", "address", "add", address, "dev", name)
+    for dry in ((), ("--dry-run",)):
+        refused = host.nettool("adopt", *words.split(), *dry)
+        assert refused.returncode == status, refused.stdout + refused.stderr
+        assert said in refused.stderr
+    assert _must(host, "network", "ls").count("\n") == 2
+
+
+def test_the_bridge_of_a_network_without_record_is_adopted_as_that(host: Host) -> None:
+    _must(host, "network", "create", "lan", "--bridge-name", "br-lan", "--subnet", "10.20.0.0/24")
+    _lose_records(host)
+    refused = host.nettool("adopt", "--bridge", "br-lan", "--name", "lan")
+    assert refused.returncode == 4
+    assert "is the bridge of nettool's network lan" in refused.stderr
+
+
+# --- what cannot be told is left alone, and named
+
+
+def _left(host: Host, said: str) -> None:
+    before = host.snapshot()
+    done = host.nettool("adopt")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert said in done.stderr
+    assert difference(before, host.snapshot()) == ""
+    assert done.stderr.isprintable() or done.stderr.replace("\n", "").isprintable()
+
+
+def _wired(host: Host, *options: str) -> tuple[int, str]:
+    """Wire a sandbox, lose its record; return it and its host end."""
+    host.add_bridge("br0", "10.9.0.1/24")
+    pid = host.container()
+    done = _must(
+        host, "attach", "--pid", str(pid), "--bridge", "br0", "--ip", "10.9.0.5/24", *options, "-o", "json"
+    )
+    _lose_records(host)
+    return pid, str(json.loads(done)["endpoints"][0]["host_end"])
+
+
+def test_a_host_end_without_a_bridge(host: Host) -> None:
+    _, end = _wired(host)
+    host.check("ip", "link", "set", "dev", end, "nomaster")
+    _left(host, f"left alone: {end} is in no bridge")
+
+
+def test_rules_that_make_no_whole_port(host: Host) -> None:
+    _, end = _wired(host, "--publish", "8080:80")
+    host.check("iptables", "-t", "nat", "-F", "NETTOOL-NAT")
+    _left(host, f"left alone: {end} has rules that are not those of published ports")
+
+
+def test_a_rule_that_is_none_of_a_port(host: Host) -> None:
+    _, end = _wired(host, "--publish", "8080:80")
+    host.check("iptables", "-A", "INPUT", "-m", "comment", "--comment", f"nettool:{end}", "-j", "ACCEPT")
+    _left(host, "not understood: filter INPUT")
+
+
+def test_rules_of_an_endpoint_that_is_gone(host: Host) -> None:
+    _, end = _wired(host, "--publish", "8080:80")
+    host.check("ip", "link", "del", "dev", end)
+    _left(host, f"rules of the endpoint {end}, which is gone")
+
+
+def test_a_network_whose_rules_are_not_whole(host: Host) -> None:
+    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24")
+    _lose_records(host)
+    host.check("iptables", "-F", "NETTOOL-FORWARD")
+    _left(host, "the rules of network lan are not those that nettool makes")
+    host.check("iptables", "-F", "NETTOOL-ISOLATE-2")
+    _left(host, "no rule says of which")
+
+
+def test_a_network_with_the_rules_of_two_bridges(host: Host) -> None:
+    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24")
+    _lose_records(host)
+    words = "-A NETTOOL-ISOLATE-2 -o br7 -m comment --comment nettool:lan -j DROP"
+    host.check("iptables", *words.split())
+    _left(host, "network lan has rules for several bridges")
+    host.check("iptables", *words.replace(":lan", ":$(id)x").split())
+    _left(host, "rules are marked '$(id)x'")
+
+
+def test_a_name_that_a_container_gave(host: Host) -> None:
+    pid, end = _wired(host)
+    host.inside(pid, "ip", "link", "set", "dev", "eth0", "down")
+    host.inside(pid, "ip", "link", "set", "dev", "eth0", "name", "\x1b]0;owned")
+    _left(host, f"left alone: {end} has another end whose name")
+
+
+def test_what_others_made_is_not_adopted(host: Host) -> None:
+    host.add_bridge("br0", "10.9.0.1/24")
+    pid = host.container()
+    host.check("ip", "link", "add", "name", "web0", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    host.check("ip", "link", "set", "dev", "web0", "master", "br0")
+    host.check("ip", "link", "add", "name", "nt0123456789", "type", "bridge")
+    host.check("iptables", "-A", "FORWARD", "-m", "comment", "--comment", "nettool:", "-j", "ACCEPT")
+    assert _must(host, "adopt") == "nothing to adopt\n"
+
+
+def test_hostile_rules_of_others_are_read_over(host: Host) -> None:
+    _wired(host, "--publish", "8080:80")
+    for comment in ("nettool:'$(id)`", "a \" b ' c", "-j DROP", "nettool:networks"):
+        host.check("iptables", "-A", "FORWARD", "-m", "comment", "--comment", comment, "-j", "ACCEPT")
+    assert len(_adopt(host)["endpoints"]) == 1
+
+
+def test_an_adoption_can_be_undone(host: Host) -> None:
+    pid, _ = _wired(host)
+    before = host.snapshot(pid)
+    assert "adopted eth0 of pid:" in _must(host, "adopt")
+    assert "adopt 1 endpoint" in _must(host, "history")
+    _must(host, "undo", "last")
+    assert difference(before, host.snapshot(pid)) == ""
+    assert "adopted eth0 of pid:" in _must(host, "adopt")
+
+
+def test_only_root_can_tell(host: Host) -> None:
+    refused = host.run(
+        "setpriv", "--reuid", "65534", "--clear-groups", *host.nettool_argv("adopt", "--dry-run")
+    )
+    assert refused.returncode == 4, refused.stderr
+    assert "only root" in refused.stderr

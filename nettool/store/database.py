@@ -37,6 +37,10 @@ _MIGRATIONS: Final = (
 _BUSY_SECONDS: Final = 10
 
 
+class _HalfWritten(OSError):  # noqa: N818 - it never leaves this module
+    """The file has a journal of a run that was killed, which must be rolled back before it is read."""
+
+
 def state_folder() -> str:
     """Return the folder of what lasts: `NETTOOL_STATE_DIR`, or /var/lib/nettool."""
     return os.environ.get("NETTOOL_STATE_DIR") or "/var/lib/nettool"
@@ -54,12 +58,32 @@ def read_networks() -> tuple[NetworkRecord, ...]:
     except PermissionError:
         # An ordinary user may plan without root; what root remembers stays out of sight.
         return ()
-    with _opened(f"file:{path}?mode=ro") as database:
-        version = _version(database)
-        if version == 0:
-            return ()
-        rows = database.execute("SELECT name, record FROM networks ORDER BY name").fetchall()
-    return tuple(_decoded(name, text) for name, text in rows)
+    return tuple(_decoded(name, text) for name, text in _rows(path))
+
+
+def _rows(path: str) -> list[tuple[str, str]]:
+    """Return the rows as they are; what a killed run left half-written is rolled back by SQLite.
+
+    For that it has to write, which a file that is opened for reading does not allow.
+    """
+    try:
+        try:
+            return _select(f"file:{path}?mode=ro")
+        except _HalfWritten:
+            return _select(f"file:{path}?mode=rw")
+    except OSError as error:
+        raise Refused(
+            "the records of networks cannot be read",
+            why=(str(error),),
+            hints=(f"put {path} back from a backup", f"or: mv {path} {path}.broken; nettool adopt"),
+        ) from error
+
+
+def _select(uri: str) -> list[tuple[str, str]]:
+    with _opened(uri) as database:
+        if _version(database) == 0:
+            return []
+        return database.execute("SELECT name, record FROM networks ORDER BY name").fetchall()
 
 
 def _decoded(name: str, text: str) -> NetworkRecord:
@@ -133,7 +157,8 @@ def _opened(uri: str) -> Iterator[sqlite3.Connection]:
         finally:
             database.close()
     except sqlite3.Error as error:
-        raise OSError(f"{_path()}: {error}") from error
+        half_written = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK
+        raise (_HalfWritten if half_written else OSError)(f"{_path()}: {error}") from error
 
 
 def _path() -> str:
