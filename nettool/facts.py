@@ -40,6 +40,8 @@ class LinkFact(Value):
     """Whether the bridge keeps this port from its other isolated ones."""
     alias: str | None = None
     """A note that somebody put on it (`ip link set … alias`)."""
+    options: tuple[str, ...] = ()
+    """How a bridge differs from a new one, each as `KEY=VALUE`."""
 
 
 class AddressFact(Value):

@@ -20,6 +20,7 @@ from nettool.facts import (
     RouteFact,
 )
 from nettool.hostfiles import read_files
+from nettool.netnsid import namespace_id
 from nettool.run import Started, find_tools
 from nettool.value import replace
 
@@ -48,13 +49,6 @@ _ROUTE_KEYS: Final = frozenset(
 )
 
 
-# From rtnetlink.h, net_namespace.h and netlink.h of the kernel's include/uapi/linux.
-_RTM_NEWNSID: Final = 88
-_RTM_GETNSID: Final = 90
-_NETNSA_FD: Final = 3
-_NLM_F_REQUEST: Final = 1
-
-
 def read_facts(
     sandboxes: Iterable[SandboxFact] = (),
     *,
@@ -81,7 +75,7 @@ class Reading:
         self._traffic = _traffic() if with_traffic else None
         own = os.stat(HOST_NETNS).st_ino
         paths = {s.inode: s.path for s in self._sandboxes if s.inode is not None and s.inode != own}
-        self._host = _Reader(own, None, with_ipv6=False)
+        self._host = _Reader(own, None, with_options=with_firewall)
         self._inner = [_Reader(inode, path, with_ipv6=with_ipv6) for inode, path in paths.items()]
 
     def finish(self) -> Facts:
@@ -165,8 +159,11 @@ class _Reader:
     could lead elsewhere a moment later.
     """
 
-    def __init__(self, inode: int, path: str | None, *, with_ipv6: bool) -> None:
+    def __init__(
+        self, inode: int, path: str | None, *, with_ipv6: bool = False, with_options: bool = False
+    ) -> None:
         self._inode = inode
+        self._with_options = with_options
         self._fd: int | None = None
         self._sysctls: Started | None = None
         self.failure = ""
@@ -194,7 +191,8 @@ class _Reader:
         if not result.ok:
             self.failure = result.stderr.strip()
             return None
-        return parse_namespace(self._inode, result.stdout, nsid=nsid, sysctls=sysctls)
+        options = self._with_options
+        return parse_namespace(self._inode, result.stdout, nsid=nsid, sysctls=sysctls, with_options=options)
 
 
 def _open_namespace(path: str, inode: int) -> int | None:
@@ -209,9 +207,17 @@ def _open_namespace(path: str, inode: int) -> int | None:
 
 
 def parse_namespace(
-    inode: int, text: str, *, nsid: int | None = None, sysctls: tuple[tuple[str, str], ...] = ()
+    inode: int,
+    text: str,
+    *,
+    nsid: int | None = None,
+    sysctls: tuple[tuple[str, str], ...] = (),
+    with_options: bool = False,
 ) -> NamespaceFacts:
-    """Parse what `ip -json -details` says to `addr show` and `route show table all`."""
+    """Parse what `ip -json -details` says to `addr show` and `route show table all`.
+
+    What is told of bridges' options is taken only `with_options`.
+    """
     documents = _documents(text)
     links = documents[0] if documents else []
     routes = documents[1] if len(documents) > 1 else []
@@ -219,7 +225,7 @@ def parse_namespace(
     numbers = {link["ifname"]: link["ifindex"] for link in links if "ifname" in link}
     return NamespaceFacts(
         inode=inode,
-        links=tuple(_link(link, numbers) for link in links if "ifname" in link),
+        links=tuple(_link(link, numbers, with_options=with_options) for link in links if "ifname" in link),
         addresses=tuple(_addresses(links)),
         routes=tuple(_route(route) for route in routes if _is_ours(route)),
         nsid=nsid,
@@ -255,7 +261,7 @@ def _documents(text: str) -> list[Any]:
     return documents
 
 
-def _link(raw: dict[str, Any], numbers: dict[str, int]) -> LinkFact:
+def _link(raw: dict[str, Any], numbers: dict[str, int], *, with_options: bool) -> LinkFact:
     # Of a peer in another namespace ip tells the index, of one in the same namespace the name.
     peer = raw.get("link_index", numbers.get(raw.get("link", "")))
     kind = raw.get("linkinfo", {}).get("info_kind", "")
@@ -274,7 +280,14 @@ def _link(raw: dict[str, Any], numbers: dict[str, int]) -> LinkFact:
         hairpin=as_port.get("hairpin", False),
         isolated=as_port.get("isolated", False),
         alias=raw.get("ifalias"),
+        options=_options(raw["linkinfo"].get("info_data", {})) if kind == "bridge" and with_options else (),
     )
+
+
+def _options(info: dict[str, Any]) -> tuple[str, ...]:
+    from nettool.drivers.options import options_of_bridge  # most readings are not about bridges
+
+    return options_of_bridge(info)
 
 
 def _mac_is_set(name: str, index: int) -> bool | None:
@@ -345,36 +358,6 @@ def _netns_name(name: str, nsfs: int) -> NetnsNameFact:
         return NetnsNameFact(name, None, symlink)
     # A plain file of that name is what is left of a mount: it is no namespace.
     return NetnsNameFact(name, found.st_ino if found.st_dev == nsfs else None, symlink)
-
-
-def namespace_id(fd: int) -> int | None:
-    """Return the id that the host's namespace has given to another one (RTM_GETNSID).
-
-    It is what `link_netnsid` of a veth names. See rtnetlink(7) and net/core/net_namespace.c.
-    """
-    # The module around it takes 5 ms to import, for enums that are of no use here.
-    import _socket as socket
-    import struct
-
-    attribute = struct.pack("=HHI", 8, _NETNSA_FD, fd)
-    body = struct.pack("=Bxxx", socket.AF_UNSPEC) + attribute
-    header = struct.pack("=IHHII", 16 + len(body), _RTM_GETNSID, _NLM_F_REQUEST, 1, 0)
-    try:
-        netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-    except OSError:
-        return None
-    try:
-        netlink.settimeout(1)
-        netlink.send(header + body)
-        answer = netlink.recv(4096)
-    except OSError:
-        return None
-    finally:
-        netlink.close()
-    if struct.unpack_from("=H", answer, 4)[0] != _RTM_NEWNSID:
-        return None
-    nsid: int = struct.unpack_from("=i", answer, 16 + 4 + 4)[0]
-    return nsid if nsid >= 0 else None
 
 
 def _links_with(host: NamespaceFacts, addresses: Iterable[str]) -> tuple[str, ...]:

@@ -157,10 +157,14 @@ def _mtu(mtu: int | None) -> tuple[str, ...]:
     return ("mtu", str(mtu)) if mtu else ()
 
 
-def add_bridge(name: str, mac: str, mtu: int | None) -> Step:
-    """Make a bridge with a MAC of its own, which it keeps whatever is plugged in."""
+def add_bridge(name: str, mac: str, mtu: int | None, options: tuple[str, ...] = ()) -> Step:
+    """Make a bridge with a MAC of its own, which it keeps whatever is plugged in.
+
+    `options` are words as they stand behind its type.
+    """
+    words = ("ip", "link", "add", "name", name, *_mtu(mtu), "address", mac, "type", "bridge", *options)
     return Step(
-        do=Command(("ip", "link", "add", "name", name, *_mtu(mtu), "address", mac, "type", "bridge")),
+        do=Command(words),
         undo=Command(("ip", "link", "del", "dev", name)),
         makes=Bridge(name),
         scope=Scope.NETWORK,

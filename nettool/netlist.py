@@ -43,6 +43,8 @@ def document(network: Network, endpoints: Iterable[Endpoint] = ()) -> dict[str, 
         "masquerade": network.masquerade,
         "isolate": network.isolate,
         "dns": network.dns is not None,
+        "unmanaged": network.unmanaged,
+        "options": dict(option.split("=", 1) for option in network.options),
         "labels": dict(label.split("=", 1) for label in network.labels),
         "endpoints": [
             {"sandbox": e.sandbox.target, "interface": e.ifname, "addresses": list(e.addresses)}
@@ -76,7 +78,10 @@ def details(network: Network, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
         lines.append(f"  subnet    {subnet.cidr}, gateway {gateway_of(subnet)}{part}{without}")
     if network.mtu:
         lines.append(f"  mtu       {network.mtu}")
-    if network.driver != "none":
+    lines += [f"  option    {option}" for option in network.options]
+    if network.unmanaged:
+        lines.append("  way out   as the bridge's own rules say (unmanaged)")
+    elif network.driver != "none":
         way = (
             "none (internal)"
             if network.internal

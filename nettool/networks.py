@@ -7,6 +7,7 @@ import re
 
 from nettool import naming
 from nettool.drivers import bridge, dns
+from nettool.drivers.options import parse_options
 from nettool.errors import TargetNotFound, UsageError
 from nettool.ipam import Subnet, free_subnet, gateway_of, parse_pools
 from nettool.lowering import check_tools
@@ -45,6 +46,7 @@ def check_create(request: CreateNetwork) -> None:
     for label in request.labels:
         if re.fullmatch(_LABEL, label) is None or not label.isprintable():
             raise UsageError(f"--label {label!r} is no KEY=VALUE")
+    parse_options(request.driver, request.options)
     subnets = parse_subnets(request)
     least = max((_LEAST_MTU[6 if ":" in s.cidr else 4] for s in subnets), default=68)
     if request.mtu is not None and not least <= request.mtu <= 65535:
@@ -166,6 +168,7 @@ def _decide(
         subnets=subnets, mtu=request.mtu, internal=request.internal, masquerade=request.masquerade,
         isolate=request.isolate,
         own_bridge=own, labels=request.labels, dns=facts.dns_folder if request.dns else None,
+        options=parse_options("bridge", request.options),
     )  # fmt: skip
 
 
@@ -222,11 +225,14 @@ def _check_bridge(network: Network, facts: Facts, records: Records, findings: Fi
         findings.problem(f"{network.bridge} is no bridge", f"it is a {link.kind or 'physical'} interface")
     elif link is not None:
         findings.notes.append(f"the bridge {network.bridge} was there: it is used, and never removed")
+        if network.options:
+            said = ", ".join(network.options)
+            findings.problem(f"the bridge {network.bridge} was there: its options stay as they are", said)
 
 
 def _check_same(known: Network, wanted: Network, findings: Findings) -> None:
     names = (
-        "driver", "bridge", "subnets", "mtu", "internal", "masquerade", "isolate", "labels", "dns",
+        "driver", "bridge", "subnets", "mtu", "internal", "masquerade", "isolate", "labels", "options", "dns",
         "unmanaged",
     )  # fmt: skip
     differ = [name for name in names if getattr(known, name) != getattr(wanted, name)]

@@ -101,6 +101,7 @@ def recognize_network(
         masquerade=internal or bool(networks),
         isolate=any(rule.says(driver.FORWARD, "DROP", i=here, o=here) for rule in written),
         own_bridge=own,
+        options=link.options if own else (),
     )  # fmt: skip
     steps = tuple(step for step in driver.create(network, facts) if step.scope is Scope.NETWORK)
     odd = rule_fault(steps, rules)

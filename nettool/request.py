@@ -84,6 +84,7 @@ class CreateNetwork(Value):
     isolate: bool = False
     bridge_name: str | None = None
     labels: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     pools: str = ""
     dns: bool = False
 

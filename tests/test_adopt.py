@@ -115,6 +115,7 @@ NETWORKS: Final = {
     "isolated": ("lan", *SUBNETS, "--isolate"),
     "without masquerade": ("lan", *SUBNETS, "--no-masquerade"),
     "internal and isolated": ("lan", *SUBNETS, "--internal", "--isolate"),
+    "options": ("lan", *SUBNETS, "--option", "ageing=20", "--option", "group_fwd_mask=0x4000"),
     "a bridge name of its own": ("lan", *SUBNETS, "--bridge-name", "br-lan"),
 }
 PUBLISHED: Final = ("8080:80", "127.0.0.1:9090:90", "8000-8003:80-83/udp")

@@ -65,6 +65,7 @@ ROOMS: Final = (
     ("nettool.run", "nettool.pinning", "nettool.processes", "nettool.store", "nettool.probe"),
     ("nettool.traffic",),
     ("nettool.hostfiles",),
+    ("nettool.netnsid",),
     ("nettool.locks",),
     ("nettool.journal",),
     ("nettool.watch",),

@@ -64,6 +64,7 @@ KINDS: Final = (
     ),
     NetworkKind("beside Docker", "lan --subnet 10.20.0.0/24", (*FORWARDS, *DOCKER_LIKE)),
     NetworkKind("beside another network", "lan", (*FORWARDS, "nettool network create other")),
+    NetworkKind("options", "lan --subnet 10.20.0.0/24 --option stp=on --option ageing=20"),
     NetworkKind("nothing", "lan --driver none"),
 )  # fmt: skip
 # One interface forwards by itself, though the host as a whole does not.
@@ -185,6 +186,69 @@ def test_chains_stay_while_another_network_needs_them(host: Host) -> None:
 def _run_of(host: Host, title: str) -> str:
     runs: list[dict[str, Any]] = json.loads(_must(host, "history", "-o", "json"))["runs"]
     return next(str(run["id"]) for run in runs if run["title"] == title)
+
+
+# --- options of the bridge
+
+
+OPTIONS: Final = (
+    "stp=on", "ageing=0", "multicast_snooping=off", "group_fwd_mask=16384", "priority=4096",
+    "forward_delay=2",
+)  # fmt: skip
+
+
+def test_options_are_given_to_the_bridge_shown_and_compared(host: Host) -> None:
+    create = ("network", "create", "lan", "--subnet", "10.20.0.0/24", "--bridge-name", "br-lan")
+    _must(host, *create, *(f"--option={option}" for option in OPTIONS))
+    (link,) = json.loads(host.check("ip", "-d", "-j", "link", "show", "dev", "br-lan"))
+    info = link["linkinfo"]["info_data"]
+    names = ("stp_state", "ageing_time", "mcast_snooping", "group_fwd_mask", "priority", "forward_delay")
+    assert [info[name] for name in names] == [1, 0, 0, "0x4000", 4096, 200]
+    shown = json.loads(_must(host, "network", "inspect", "lan", "-o", "json"))["options"]
+    assert shown == {**dict(option.split("=") for option in OPTIONS), "group_fwd_mask": "0x4000"}
+    assert "option    stp=on" in _must(host, "network", "inspect", "lan")
+    again = (f"--option={option}" for option in reversed(OPTIONS))
+    assert _must(host, *create, *again).startswith("nothing to do")
+    assert "with another options" in host.nettool(*create, "--option", "stp=on").stderr
+    host.check("ip", "link", "del", "dev", "br-lan")
+    _must(host, "restore")
+    (link,) = json.loads(host.check("ip", "-d", "-j", "link", "show", "dev", "br-lan"))
+    assert [link["linkinfo"]["info_data"][name] for name in names] == [info[name] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("stp", "is no KEY=VALUE"),
+        ("stp=1", "stp takes on or off"),
+        ("colour=red", "is no option of the driver bridge"),
+        ("ageing=-1", "ageing takes seconds"),
+        ("ageing=1000001", "ageing takes seconds"),
+        ("ageing=1e3", "ageing takes seconds"),
+        ("ageing=\u0663", "ageing takes seconds"),
+        ("forward_delay=1", "2 to 30"),
+        ("group_fwd_mask=1", "lowest three bits"),
+        ("group_fwd_mask=0x10000", "up to 0xfff8"),
+        ("priority=65536", "0 to 65535"),
+        ("stp=on;reboot", "stp takes on or off"),
+        ("stp=on --option stp=off", "given twice"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(host: Host, option: str, said: str) -> None:
+    refused = host.nettool("network", "create", "lan", "--option", *option.split())
+    assert refused.returncode == 2
+    assert said in refused.stderr
+
+
+def test_a_bridge_that_was_there_keeps_its_options(host: Host) -> None:
+    host.add_bridge("br0", "10.20.0.1/24")
+    create = ("network", "create", "lan", "--subnet", "10.20.0.0/24", "--bridge-name", "br0")
+    refused = host.nettool(*create, "--option", "stp=on")
+    assert refused.returncode == 4
+    assert "its options stay as they are" in refused.stderr
+    none = host.nettool("network", "create", "lan", "--driver", "none", "--option", "stp=on")
+    assert none.returncode == 2
+    assert "known: none" in none.stderr
 
 
 # --- what is refused

@@ -84,7 +84,7 @@ def create(network: Network, facts: Facts) -> tuple[Step, ...]:
     variant = facts.firewall.variant if facts.firewall else ""
     families = tuple(dict.fromkeys(6 if ":" in subnet.cidr else 4 for subnet in network.subnets))
     return (
-        *((iproute.add_bridge(bridge, network.mac or "", network.mtu),) if network.own_bridge else ()),
+        *((_add_bridge(network),) if network.own_bridge else ()),
         *_no_advertisements(network, facts),
         *(iproute.bridge_address(bridge, _gateway_cidr(subnet), with_key=key) for subnet in network.subnets),
         iproute.bridge_up(bridge, with_key=key),
@@ -93,6 +93,15 @@ def create(network: Network, facts: Facts) -> tuple[Step, ...]:
         *(step for family in families for step in _rules(network, family, variant)),
         *(step for family in families for step in _apart_from_docker(bridge, network.name, family, facts)),
     )
+
+
+def _add_bridge(network: Network) -> Step:
+    words: tuple[str, ...] = ()
+    if network.options:
+        from nettool.drivers.options import bridge_words  # most networks have none
+
+        words = bridge_words(network.options)
+    return iproute.add_bridge(network.bridge or "", network.mac or "", network.mtu, words)
 
 
 def _no_advertisements(network: Network, facts: Facts) -> tuple[Step, ...]:

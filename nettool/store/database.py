@@ -33,6 +33,8 @@ _MIGRATIONS: Final = (
         record TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
+    # The tables are the same; a record may say what was not known before (options, unmanaged).
+    "",
 )
 _BUSY_SECONDS: Final = 10
 

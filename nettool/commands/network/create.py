@@ -32,6 +32,7 @@ def run(arguments: Arguments) -> int:
         bridge_name=arguments.text("bridge_name"),
         labels=arguments.texts("label"),
         dns=arguments.flag("dns"),
+        options=arguments.texts("option"),
         pools=os.environ.get("NETTOOL_ADDRESS_POOLS") or DEFAULT_POOLS,
     )
     return execute(request, Mode.of(arguments))
@@ -67,6 +68,12 @@ VERB = Verb(
             ("--bridge-name",),
             "The bridge's name; one that is there is used, and never removed.",
             metavar="NAME",
+        ),
+        Option(
+            ("--option",),
+            "Of the driver: stp, ageing, multicast_snooping, group_fwd_mask, …; may be repeated.",
+            Kind.TEXTS,
+            metavar="KEY=VALUE",
         ),
         Option(("--label",), "A note of your own; may be repeated.", Kind.TEXTS, metavar="KEY=VALUE"),
         Option(("--dns",), "A name server on its gateway that knows its containers' names.", Kind.FLAG),
