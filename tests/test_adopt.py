@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from plan_kinds import KINDS, furnish, with_dialects
+from real import IMAGE
 from snapshot import difference
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hosts import Host
+    from real import Docker
 
 # Nothing tells what a default route took the place of, nor a name without the mark; a bridge that was given
 # its MAC keeps it.
@@ -364,3 +366,68 @@ def test_only_root_can_tell(host: Host) -> None:
     )
     assert refused.returncode == 4, refused.stderr
     assert "only root" in refused.stderr
+
+
+@pytest.mark.parametrize("lost", ["/run/nettool", "/run/nettool-state"])
+def test_one_of_two_stores_is_lost(host: Host, lost: str) -> None:
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    host.check("ip", "netns", "add", "blue")
+    before = host.snapshot()
+    _must(host, "network", "create", "lan", *SUBNETS)
+    _must(host, "network", "connect", "lan", "netns:blue", "--publish", "8080:80")
+    host.check("rm", "-rf", lost)
+    found = _adopt(host)
+    assert [len(found[kind]) for kind in ("endpoints", "networks")] == [
+        lost == "/run/nettool",
+        "state" in lost,
+    ]
+    if "state" in lost:
+        # Who is to be on the network again is said anew, and nothing else changes.
+        wired = host.snapshot()
+        _must(host, "network", "connect", "lan", "netns:blue")
+        assert difference(wired, host.snapshot()) == ""
+    (record,) = host.path("/run/nettool/endpoints").glob("*.json")
+    assert json.loads(record.read_text())["record"]["endpoint"]["sandbox"]["target"] == "netns:blue"
+    _must(host, "network", "disconnect", "lan", "netns:blue")
+    _must(host, "network", "rm", "lan")
+    assert difference(before, host.snapshot()) == ""
+
+
+def test_several_in_several_sandboxes(host: Host) -> None:
+    host.add_bridge("br0", "10.9.0.1/24")
+    host.add_bridge("br1", "10.8.0.1/24", "fd08::1/64")
+    pids = [host.container() for _ in range(3)]
+    before = host.snapshot(*pids)
+    for number, pid in enumerate(pids, 5):
+        for bridge, ips in (
+            ("br0", ("--ip", f"10.9.0.{number}/24")),
+            ("br1", ("--ip", f"10.8.0.{number}/24", "--ip", f"fd08::{number}/64")),
+        ):
+            port = f"80{number}{bridge[2]}:80"
+            _must(host, "attach", "--pid", str(pid), "--bridge", bridge, *ips, "--publish", port)
+    _lose_records(host)
+    assert len(_adopt(host)["endpoints"]) == 6
+    for pid in pids:
+        _must(host, "detach", "--pid", str(pid), "--ifname", "eth0")
+        assert _must(host, "diff") == "no difference\n"
+        _must(host, "detach", "--pid", str(pid))
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
+    assert difference(before, host.snapshot(*pids)) == ""
+
+
+def test_a_container_is_known_by_its_name(docker: Docker) -> None:
+    host = docker
+    host.cli("run", "-d", "--network", "none", "--name", "web", IMAGE, "sleep", "1000")
+    host.add_bridge("br7", "10.7.0.1/24")
+    try:
+        pid = host.container_pid("web")
+        before = host.snapshot(pid)
+        _must(host, "attach", "--container", "web", "--bridge", "br7", "--ip", "10.7.0.5/24")
+        _lose_records(host)
+        (found,) = _adopt(host)["endpoints"]
+        assert found["sandbox"] == "docker:web"
+        _must(host, "detach", "--container", "web")
+        assert difference(before, host.snapshot(pid)) == ""
+    finally:
+        host.cli("rm", "-f", "web")
+        host.check("ip", "link", "del", "dev", "br7")
