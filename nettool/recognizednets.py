@@ -6,7 +6,9 @@ import ipaddress
 
 from nettool import naming
 from nettool.drivers import bridge as driver
+from nettool.drivers import dns
 from nettool.effects import Rule
+from nettool.fileeffects import Folder, NameServer
 from nettool.firewall import canonical
 from nettool.ipam import Subnet, gateway_of
 from nettool.model import Network, NetworkRecord
@@ -102,13 +104,15 @@ def recognize_network(
         isolate=any(rule.says(driver.FORWARD, "DROP", i=here, o=here) for rule in written),
         own_bridge=own,
         options=link.options if own else (),
+        dns=facts.dns_folder if f"{facts.dns_folder}/servers/{name}/pid" in facts.servers else None,
     )  # fmt: skip
-    steps = tuple(step for step in driver.create(network, facts) if step.scope is Scope.NETWORK)
+    all_steps = (*driver.create(network, facts), *dns.create(network))
+    steps = tuple(step for step in all_steps if step.scope is Scope.NETWORK)
     odd = rule_fault(steps, rules)
     if odd:
         hints = (f"iptables-save | grep nettool:{name}", f"nettool network create {name} … makes all of them")
         raise Unclear(f"the rules of network {name} are not those that nettool makes", odd, hints=hints)
-    mine = (s for s in steps if own or isinstance(s.makes, Rule))
+    mine = (s for s in steps if own or isinstance(s.makes, (Rule, Folder, NameServer)))
     return NetworkRecord(network, tuple(s.makes.key for s in mine if s.makes.state(facts).is_present))
 
 

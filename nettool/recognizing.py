@@ -14,7 +14,7 @@ from nettool.facts import Netns, RouteFact
 from nettool.firewall import canonical, dnat_of, mark_of
 from nettool.iproute import CLASSIC
 from nettool.lowering import lower
-from nettool.model import Endpoint, Record
+from nettool.model import Endpoint, HostFile, Record
 from nettool.plan import Scope
 from nettool.ports import PublishedPort, families
 from nettool.resolve import ETHERNET_MTU
@@ -71,7 +71,7 @@ def recognize(found: Found, sandbox: Sandbox, facts: Facts) -> Record:
         isolated=host_end.isolated,
         sole=all(link.name in ("lo", inner.name) for link in inside.links) if inside else True,
     )
-    endpoint = _with_ports(endpoint, found.marked, facts)
+    endpoint = replace(_with_ports(endpoint, found.marked, facts), files=tuple(_files(endpoint, facts)))
     steps = (*lower(endpoint, CLASSIC), *_of_the_bridge(endpoint, facts))
     keys = tuple(step.makes.key for step in steps if step.scope is not Scope.HOST)
     return Record(endpoint, CLASSIC, keys)
@@ -116,6 +116,22 @@ def _replaced(line: str) -> RouteFact | None:
         int(words[1]), words[2], values.get("via"), values.get("dev"), int(values.get("metric", "0")),
         values.get("proto"), values.get("src"), values.get("scope"), onlink,
     )  # fmt: skip
+
+
+def _files(endpoint: Endpoint, facts: Facts) -> Iterator[HostFile]:
+    """Yield the files of an endpoint's names; one of the sandbox's own is known by what it says."""
+    there = dict(facts.files)
+    names = f"{facts.dns_folder}/names/{endpoint.host_end}"
+    if names not in there:
+        return
+    yield HostFile(names, there[names], "the names that the sandbox is found by")
+    folder = f"/etc/netns/{endpoint.sandbox.netns.name}"
+    resolver = f"{folder}/resolv.conf"
+    gateways = {cidr.partition("/")[0] for cidr in facts.host.addresses_of(endpoint.bridge)}
+    lines = there.get(resolver, "").splitlines()
+    if lines and all(line.removeprefix("nameserver ") in gateways for line in lines):
+        why = "which name server the sandbox asks (ip-netns(8))"
+        yield HostFile(resolver, there[resolver], why, folder=folder)
 
 
 # --- published ports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -431,3 +432,25 @@ def test_a_container_is_known_by_its_name(docker: Docker) -> None:
     finally:
         host.cli("rm", "-f", "web")
         host.check("ip", "link", "del", "dev", "br7")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="dnsmasq gives up its rights: needs root")
+def test_a_network_with_a_name_server(host: Host) -> None:
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    host.check("ip", "netns", "add", "web")
+    pid = host.container()
+    before = host.snapshot(pid)
+    _must(host, "network", "create", "lan", *SUBNETS, "--dns")
+    _must(host, "network", "connect", "lan", "netns:web", "--alias", "www")
+    _must(host, "network", "connect", "lan", f"pid:{pid}", "--alias", "api")
+    inspected = _inspect(host)
+    _lose_records(host)
+    assert len(_adopt(host)["endpoints"]) == 2
+    assert _inspect(host) == inspected
+    # It is wired as asked for; what is put on record is that it is to be so again.
+    assert "(0 commands" in _must(host, "network", "connect", "lan", "netns:web", "--alias", "www")
+    for target in ("netns:web", f"pid:{pid}"):
+        _must(host, "network", "disconnect", "lan", target)
+    _must(host, "network", "rm", "lan")
+    assert host.run("find", "/etc/netns", "/run/nettool-dns", "-type", "f").stdout == ""
+    assert difference(before, host.snapshot(pid)) == ""
