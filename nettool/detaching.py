@@ -9,11 +9,12 @@ from __future__ import annotations
 from nettool import naming
 from nettool.errors import Refused, TargetNotFound
 from nettool.facts import Netns, RouteFact
+from nettool.interfaces import cabled, interface_of, marked
 from nettool.iproute import CLASSIC, MODERN
 from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import Endpoint, Record
-from nettool.plan import Change, NetworkChange, Plan, Scope, inverse
+from nettool.plan import Change, NetworkChange, Plan, Scope, Status, decide, inverse
 from nettool.presence import PRESENT
 from nettool.resolve import Findings, check_dialect, resolve_sandbox
 from nettool.value import replace
@@ -22,7 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nettool.facts import Facts, LinkFact
+    from nettool.facts import Facts
+    from nettool.interfaces import Present
     from nettool.leaving import Along
     from nettool.model import Records, Sandbox, Trace
     from nettool.plan import Step
@@ -53,6 +55,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
         *(() if staying else inverse_of_sandbox(chosen, facts)),
     )
     check_tools(steps, facts, findings)
+    _check_way_in(steps, facts, findings)
     names = ", ".join(record.endpoint.ifname for record in chosen) or "nothing"
     return Plan(
         request=request,
@@ -70,6 +73,23 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
             *(step for record in as_they_are for step in restore(record, facts)),
         ),
     ).against(facts)
+
+
+def _check_way_in(steps: tuple[Step, ...], facts: Facts, findings: Findings) -> None:
+    """Find what has to be done in a namespace that has lost its name."""
+    wanted = {s.do.netns.name: s.do.netns for s in steps if s.do.netns and _is_to_do(s, facts)}
+    for name, netns in wanted.items():
+        if facts.netns_name(name) is None:
+            where = next((s.path for s in facts.sandboxes if s.inode == netns.inode), "/proc/PID/ns/net")
+            findings.problem(
+                f"the sandbox's namespace is no longer called {name}",
+                "what is in it is removed under that name",
+                hints=(f"ln -s {where} /var/run/netns/{name}",),
+            )
+
+
+def _is_to_do(step: Step, facts: Facts) -> bool:
+    return decide(step, facts).status is Status.TODO
 
 
 def _forgotten(chosen: tuple[Record, ...], sandbox: Sandbox, records: Records) -> Iterator[NetworkChange]:
@@ -96,11 +116,10 @@ def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Reco
         return known
     on_record = {record.endpoint.host_end for record in known}
     adopted = (
-        _adopt(sandbox, host_end, inner, facts, records.trace(host_end.name))
-        for host_end in facts.host.links
-        if (naming.is_marked(host_end.name) or records.trace(host_end.name))
-        and host_end.name not in on_record
-        if (inner := facts.peer_in(host_end, inside)) is not None
+        _adopt(sandbox, present, facts, records.trace(present.host_end))
+        for present in (*cabled(facts, inside), *marked(facts, inside))
+        if (naming.is_marked(present.host_end) or records.trace(present.host_end))
+        and present.host_end not in on_record
     )
     return tuple(sorted((*known, *adopted), key=lambda record: record.endpoint.ifname))
 
@@ -123,10 +142,9 @@ def _is_of(known: Sandbox, sandbox: Sandbox) -> bool:
     return known.netns.inode == sandbox.netns.inode
 
 
-def _adopt(
-    sandbox: Sandbox, host_end: LinkFact, inner: LinkFact, facts: Facts, trace: Trace | None
-) -> Record:
+def _adopt(sandbox: Sandbox, present: Present, facts: Facts, trace: Trace | None) -> Record:
     """Make a record of an endpoint from the kernel, and from what the script that made it noted."""
+    inner = present.inner
     inside = facts.namespace(sandbox.netns)
     names = [line.split(" ", 1)[1] for line in trace.lines if line.startswith("netns ")] if trace else []
     named = replace(
@@ -137,16 +155,23 @@ def _adopt(
     replaced = tuple(route for line in trace.lines if (route := _replaced(line))) if trace else ()
     endpoint = Endpoint(
         named,
-        host_end.master or "",
-        host_end.name,
-        naming.peer_of(host_end.name),
+        present.link or "",
+        present.host_end,
+        naming.peer_of(present.host_end),
         inner.name,
         addresses=inside.addresses_of(inner.name) if inside else (),
-        routes=tuple(r for r in inside.routes if r.link == inner.name and r.via) if inside else (),
+        routes=tuple(r for r in inside.routes if r.link == inner.name and _is_given(r)) if inside else (),
         replaced=replaced,
+        kind=inner.kind,
+        mode=inner.mode,
     )
     keys = tuple(step.makes.key for step in lower(endpoint, CLASSIC) if step.scope is not Scope.HOST)
     return Record(endpoint, CLASSIC, keys)
+
+
+def _is_given(route: RouteFact) -> bool:
+    """Whether somebody gave the route: that to the network comes with the address."""
+    return route.via is not None or route.destination == "default"
 
 
 def _replaced(line: str) -> RouteFact | None:
@@ -201,8 +226,7 @@ def _as_it_is(record: Record, there: tuple[Record, ...], leaving: tuple[Record, 
 def renamed(record: Record, facts: Facts) -> Record:
     """Return an endpoint's record with the name that its interface has by now."""
     endpoint = record.endpoint
-    inside, host_end = facts.namespace(endpoint.sandbox.netns), facts.host.link(endpoint.host_end)
-    inner = facts.peer_in(host_end, inside) if inside and host_end else None
+    inner = interface_of(endpoint, facts)
     if inner is None or inner.name == endpoint.ifname:
         return record
     routes = tuple(replace(route, link=inner.name) for route in endpoint.routes)
@@ -256,7 +280,7 @@ def restore(record: Record, facts: Facts) -> tuple[Step, ...]:
     endpoint = replace(
         record.endpoint,
         host_mac=host_end.mac if host_end else None,
-        mac=inner.mac if inner else record.endpoint.mac,
+        mac=inner.mac if inner and record.endpoint.has_mac else record.endpoint.mac,
     )
     steps = (s for s in lower(endpoint, record.dialect) if s.makes.key in record.made)
     return tuple(s for s in steps if s.makes.state(facts) == PRESENT)

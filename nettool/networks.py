@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from nettool import naming
-from nettool.drivers import bridge, dns
+from nettool import naming, parents
+from nettool.drivers import bridge, dns, macvlan
 from nettool.errors import TargetNotFound, UsageError
 from nettool.ipam import Subnet, free_subnet, gateway_of, parse_pools
 from nettool.lowering import check_tools
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nettool.plan import Step
     from nettool.request import CreateNetwork, RemoveNetwork, RestoreNetwork
 
-DRIVERS: Final = ("bridge", "none")
+DRIVERS: Final = ("bridge", "none", *parents.DRIVERS)
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _LABEL: Final = r"[A-Za-z0-9][A-Za-z0-9_./-]*=.*"
 _LEAST_MTU: Final = {4: 68, 6: 1280}
@@ -49,6 +49,7 @@ def check_create(request: CreateNetwork) -> None:
         if re.fullmatch(_LABEL, label) is None or not label.isprintable():
             raise UsageError(f"--label {label!r} is no KEY=VALUE")
     subnets = parse_subnets(request)
+    parents.check_words(request, subnets)
     least = max((_LEAST_MTU[6 if ":" in s.cidr else 4] for s in subnets), default=68)
     if request.mtu is not None and not least <= request.mtu <= 65535:
         raise UsageError(f"--mtu {request.mtu} is out of range", why=(f"{least} to 65535 bytes",))
@@ -123,9 +124,11 @@ def plan_create(request: CreateNetwork, facts: Facts, records: Records) -> Plan:
     else:
         _check_subnets(network, facts, records, findings)
         _check_bridge(network, facts, records, findings)
+    if network.driver in parents.DRIVERS:
+        parents.check_parent(network, facts, findings, new=known is None)
     steps = _steps(network, facts)
     check_tools(steps, facts, findings)
-    if facts.firewall and facts.firewall.mixed and steps:
+    if facts.firewall and facts.firewall.mixed and network.driver == "bridge":
         findings.notes.append(
             "this host has rules in both variants of iptables, nft and legacy: a packet has to pass both"
         )
@@ -147,6 +150,8 @@ def plan_create(request: CreateNetwork, facts: Facts, records: Records) -> Plan:
 
 
 def _steps(network: Network, facts: Facts) -> tuple[Step, ...]:
+    if network.driver in parents.DRIVERS:
+        return macvlan.create(network, facts)
     if network.driver != "bridge":
         return ()
     return (*bridge.create(network, facts), *dns.create(network))
@@ -157,12 +162,14 @@ def _decide(
 ) -> Network:
     if request.driver == "none":
         return Network(request.name, "none", labels=request.labels)
-    name = request.bridge_name or naming.bridge_of(request.name)
-    there = facts.host.link(name)
-    own = there is None or (known is not None and f"bridge {name}" in known.made)
     subnets = parse_subnets(request)
     if not subnets:
         subnets = known.network.subnets if known else _free(request, facts, records, findings)
+    if request.driver in parents.DRIVERS:
+        return parents.decide(request, subnets, facts, known)
+    name = request.bridge_name or naming.bridge_of(request.name)
+    there = facts.host.link(name)
+    own = there is None or (known is not None and f"bridge {name}" in known.made)
     return Network(
         request.name, "bridge", name,
         mac=naming.mac_of("bridge", request.name) if own else None,
@@ -219,7 +226,10 @@ def _check_bridge(network: Network, facts: Facts, records: Records, findings: Fi
     link = facts.host.link(network.bridge) if network.bridge else None
     user = next((r.network.name for r in records.networks if r.network.bridge == network.bridge), None)
     if network.bridge and user:
-        findings.problem(f"the bridge {network.bridge} is that of network {user}")
+        what = "bridge" if network.driver == "bridge" else "interface"
+        findings.problem(f"the {what} {network.bridge} is that of network {user}")
+    elif network.driver != "bridge":
+        return
     elif link is not None and link.kind != "bridge":
         findings.problem(f"{network.bridge} is no bridge", f"it is a {link.kind or 'physical'} interface")
     elif link is not None:
@@ -227,7 +237,10 @@ def _check_bridge(network: Network, facts: Facts, records: Records, findings: Fi
 
 
 def _check_same(known: Network, wanted: Network, findings: Findings) -> None:
-    names = ("driver", "bridge", "subnets", "mtu", "internal", "masquerade", "isolate", "labels", "dns")
+    names = (
+        "driver", "bridge", "parent", "vlan", "mode", "host_addresses", "subnets", "mtu", "internal",
+        "masquerade", "isolate", "labels", "dns",
+    )  # fmt: skip
     differ = [name for name in names if getattr(known, name) != getattr(wanted, name)]
     if differ:
         findings.problem(
@@ -287,7 +300,9 @@ def _check_unused(network: Network, facts: Facts, records: Records, findings: Fi
 
 
 def users_of(network: Network, facts: Facts, records: Records) -> list[str]:
-    """Return who is plugged into a network's bridge, as words."""
+    """Return who is on a network's link, as words."""
+    if network.driver in parents.DRIVERS:
+        return parents.users_of(network, facts, records)
     ports = [link.name for link in facts.host.links if link.master == network.bridge and network.bridge]
     by_end = {record.endpoint.host_end: record.endpoint for record in records.endpoints}
     if not network.own_bridge:
@@ -305,7 +320,9 @@ def plan_restore(request: RestoreNetwork, facts: Facts, records: Records) -> Pla
     if record is None:
         raise TargetNotFound(f"there is no network {request.name!r}")
     network, findings = record.network, Findings()
-    if not network.own_bridge and facts.host.link(network.bridge or "") is None:
+    if network.driver in parents.DRIVERS:
+        parents.check_there(network, facts, findings)
+    elif not network.own_bridge and facts.host.link(network.bridge or "") is None:
         findings.problem(
             f"the bridge {network.bridge} is gone", "it was not nettool's, so it is not made again"
         )
