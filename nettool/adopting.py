@@ -11,6 +11,7 @@ from nettool import naming, netlist
 from nettool.drivers import ports
 from nettool.errors import Refused, UsageError
 from nettool.facts import Netns
+from nettool.interfaces import Present
 from nettool.iproute import MODERN
 from nettool.lowering import choose_dialect
 from nettool.plan import Change, NetworkChange, Plan
@@ -148,7 +149,7 @@ def _endpoint(host_end: LinkFact, request: Adopt, marks: Marks, facts: Facts, tr
         raise Unclear(f"{name} has another end whose name {fault}", f"it is called {inner.name!a}")
     sandbox = _sandbox(inside.inode, request, facts, trace)
     rules = marks.get(name, ())
-    record = recognize(Found(host_end, inner, rules, trace), sandbox, facts)
+    record = recognize(Found(Present(host_end.name, host_end.master, inner), rules, trace), sandbox, facts)
     odd = rule_fault(ports.rules(record.endpoint), rules)
     if odd:
         hints = (f"iptables-save | grep nettool:{name}",)

@@ -13,6 +13,7 @@ from nettool.fingerprint import fingerprint
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
 from nettool.host import NETNS_FOLDER, read_facts
 from nettool.journal import begin
+from nettool.parenteffects import OnParent
 from nettool.pinning import View
 from nettool.plan import Status, decide, undo_steps
 from nettool.processes import read_process
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from nettool.plan import Plan, Step
 
 # To move an interface into another namespace the kernel waits for all its readers: 10 to 20 ms.
-_SLOW: Final = (Inside, VethPair)
+_SLOW: Final = (Inside, VethPair, OnParent)
 # Statuses from here on mean that a command was cut off: what it did is not known.
 _KILLED: Final = 124
 _MISSING: Final = ("Cannot find device", "No such file or directory", " 0 flow entries have been deleted")

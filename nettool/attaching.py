@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from nettool.checks import check_attach
+from nettool.checks import check_attach, no_ports
 from nettool.drivers.ports import shared, turned_flows
 from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import Record
 from nettool.plan import Change, Plan, Status
-from nettool.resolve import Findings, parse_attach, resolve_attach, resolve_sandbox
+from nettool.resolve import PASSTHRU, Findings, parse_attach, resolve_attach, resolve_sandbox
 from nettool.value import replace
 
 TYPE_CHECKING = False
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
     """Plan to give a sandbox an interface on a bridge."""
     ends = tuple(record.endpoint.host_end for record in records.endpoints)
-    wanted = replace(parse_attach(request), known_ends=ends)
+    network = records.network_on(request.bridge)
+    wanted = replace(parse_attach(request), known_ends=ends, network=network)
     findings = Findings()
     sandbox = resolve_sandbox(request.target, facts, findings, request.name)
     endpoint = resolve_attach(wanted, sandbox, facts, findings)
     dialect = choose_dialect(request.dialect, facts)
-    network = next((r.network for r in records.networks if r.network.bridge == endpoint.bridge), None)
     endpoint = replace(endpoint, isolated=network is not None and network.isolate)
     known = records.endpoint(endpoint.host_end)
     if (network is not None and network.dns) or request.aliases:
@@ -36,7 +36,9 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
     if known is not None:
         # Today's facts no longer show what it took the place of.
         endpoint = replace(endpoint, replaced=known.endpoint.replaced or endpoint.replaced)
-    if request.published:
+    if request.published and endpoint.on_parent:
+        no_ports(endpoint.bridge, endpoint.addresses, findings)
+    elif request.published:
         from nettool.portchecks import check_ports, decide_ports  # most publish nothing
         from nettool.ports import parse_ports
 
@@ -46,6 +48,8 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
         check_ports(endpoint, facts, records, findings)
     steps = (*shared(endpoint, facts), *lower(endpoint, dialect), *turned_flows(endpoint, facts))
     check_attach(wanted, endpoint, facts, findings)
+    if endpoint.on_parent:
+        _check_neighbours(endpoint, records, findings)
     check_tools(steps, facts, findings)
     planned = Plan(
         request=request,
@@ -58,6 +62,21 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
         notes=tuple(findings.notes),
     ).against(facts)
     return _with_record(planned, endpoint, records)
+
+
+def _check_neighbours(endpoint: Endpoint, records: Records, findings: Findings) -> None:
+    """Find which endpoint on the parent leaves no room: the host does not hear what they have."""
+    addresses = {cidr.partition("/")[0] for cidr in endpoint.addresses}
+    for record in records.endpoints:
+        other = record.endpoint
+        if other.bridge != endpoint.bridge or other.host_end == endpoint.host_end:
+            continue
+        why, hints = f"{other.sandbox.target} ({other.ifname}) has it", ("nettool gc, if that is gone",)
+        if endpoint.mode == PASSTHRU:
+            what = f"{endpoint.bridge} is taken: in mode {PASSTHRU} one has it alone"
+            findings.problem(what, why, hints=hints)
+        for address in addresses & {cidr.partition("/")[0] for cidr in other.addresses}:
+            findings.problem(f"address {address} is in use", why, hints=hints)
 
 
 def _with_record(planned: Plan, endpoint: Endpoint, records: Records) -> Plan:

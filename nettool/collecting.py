@@ -12,6 +12,7 @@ from nettool import iproute, naming
 from nettool.detaching import inverse_of_endpoint, inverse_of_sandbox, restore
 from nettool.errors import Refused
 from nettool.facts import Netns
+from nettool.interfaces import interface_of
 from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect
 from nettool.model import Endpoint, Record, Sandbox
@@ -114,8 +115,9 @@ def _is_dead(record: Record, facts: Facts) -> bool:
     since the kernel gives it to the next namespace. With its cable the namespace is there still: then
     it is gone when our own name is all that leads to it.
     """
-    sandbox = record.endpoint.sandbox
-    if facts.host.link(record.endpoint.host_end) is None:
+    endpoint, sandbox = record.endpoint, record.endpoint.sandbox
+    there = facts.host.link(endpoint.host_end)
+    if (interface_of(endpoint, facts) if endpoint.on_parent else there) is None:
         return not _is_where_it_was(sandbox, facts)
     holders = {a for s in facts.sandboxes if s.inode == sandbox.netns.inode for a in s.answers_to}
     return holders == {f"netns:{sandbox.netns.name}"} and f"netns {sandbox.netns.name}" in record.made

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 
 from nettool.attaching import plan_attach
+from nettool.checks import no_ports
 from nettool.detaching import endpoints_of, plan_detach
 from nettool.errors import Refused, TargetNotFound, UsageError
+from nettool.facts import ON_PARENT
 from nettool.ipam import address_fault, next_address
 from nettool.lowering import choose_dialect
 from nettool.model import Connection
@@ -42,7 +44,7 @@ def plan_connect(request: Connect, facts: Facts, records: Records) -> Plan:
         request = _of_record(request.network, found)
     addresses = choose_addresses(request, facts, records)
     if is_waiting(request.target, facts):
-        planned = _put_on_record(request, facts)
+        planned = _put_on_record(request, record.network, addresses, facts)
     else:
         planned = plan_attach(_as_attach(request, record.network, addresses), facts, records)
     given = tuple(text.partition("/")[0] for text in addresses)
@@ -88,12 +90,15 @@ def _as_attach(request: Connect, network: Network, addresses: tuple[str, ...]) -
     )
 
 
-def _put_on_record(request: Connect, facts: Facts) -> Plan:
+def _put_on_record(request: Connect, network: Network, addresses: tuple[str, ...], facts: Facts) -> Plan:
     found = facts.sandbox(str(request.target))
     state = found.state if found else ""
     note = f"{request.target} is {state}: it is wired when it runs, by `nettool restore`"
-    dialect = choose_dialect(request.dialect, facts)
-    return Plan(request, "", dialect, (), (), (), notes=(note,)).against(facts)
+    findings = Findings()
+    if request.published and network.kind in ON_PARENT:
+        no_ports(network.bridge or "", addresses, findings)
+    dialect, problems = choose_dialect(request.dialect, facts), tuple(findings.problems)
+    return Plan(request, "", dialect, (), (), (), notes=(note,), problems=problems).against(facts)
 
 
 def _connection(
@@ -226,7 +231,7 @@ def _used(record: NetworkRecord, facts: Facts, records: Records) -> frozenset[st
     """Return every address that somebody has: on record, on this host, or heard on the wire."""
     endpoints = (each.endpoint for each in records.endpoints)
     on_record = (c for e in endpoints if e.bridge == record.network.bridge for c in e.addresses)
-    here = (address.cidr for address in facts.host.addresses)
+    here = (*(address.cidr for address in facts.host.addresses), *record.network.host_addresses)
     heard = (address for address, _ in facts.answering)
     return frozenset(text.partition("/")[0] for text in (*on_record, *here, *heard))
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from nettool import naming
 from nettool.errors import Refused, TargetNotFound
+from nettool.interfaces import cabled, interface_of, marked
 from nettool.iproute import CLASSIC, MODERN
 from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect, lower
-from nettool.plan import Change, NetworkChange, Plan, Scope, inverse
+from nettool.plan import Change, NetworkChange, Plan, Scope, Status, decide, inverse
 from nettool.presence import PRESENT
 from nettool.recognizing import Found, by_mark, recognize
 from nettool.resolve import Findings, check_dialect, resolve_sandbox
@@ -52,6 +53,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
         *(() if staying else inverse_of_sandbox(chosen, facts)),
     )
     check_tools(steps, facts, findings)
+    _check_way_in(steps, facts, findings)
     names = ", ".join(record.endpoint.ifname for record in chosen) or "nothing"
     return Plan(
         request=request,
@@ -69,6 +71,23 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
             *(step for record in as_they_are for step in restore(record, facts)),
         ),
     ).against(facts)
+
+
+def _check_way_in(steps: tuple[Step, ...], facts: Facts, findings: Findings) -> None:
+    """Find what has to be done in a namespace that has lost its name."""
+    wanted = {s.do.netns.name: s.do.netns for s in steps if s.do.netns and _is_to_do(s, facts)}
+    for name, netns in wanted.items():
+        if facts.netns_name(name) is None:
+            where = next((s.path for s in facts.sandboxes if s.inode == netns.inode), "/proc/PID/ns/net")
+            findings.problem(
+                f"the sandbox's namespace is no longer called {name}",
+                "what is in it is removed under that name",
+                hints=(f"ln -s {where} /var/run/netns/{name}",),
+            )
+
+
+def _is_to_do(step: Step, facts: Facts) -> bool:
+    return decide(step, facts).status is Status.TODO
 
 
 def _forgotten(chosen: tuple[Record, ...], sandbox: Sandbox, records: Records) -> Iterator[NetworkChange]:
@@ -97,11 +116,10 @@ def endpoints_of(sandbox: Sandbox, facts: Facts, records: Records) -> tuple[Reco
     nameless = replace(sandbox, named_by_plan=False)
     rules = by_mark(facts)
     found = (
-        Found(host_end, inner, rules.get(host_end.name, ()), records.trace(host_end.name))
-        for host_end in facts.host.links
-        if (naming.is_marked(host_end.name) or records.trace(host_end.name))
-        and host_end.name not in on_record
-        if (inner := facts.peer_in(host_end, inside)) is not None
+        Found(present, rules.get(present.host_end, ()), records.trace(present.host_end))
+        for present in (*cabled(facts, inside), *marked(facts, inside))
+        if (naming.is_marked(present.host_end) or records.trace(present.host_end))
+        and present.host_end not in on_record
     )
     adopted = (recognize(each, nameless, facts) for each in found)
     return tuple(sorted((*known, *adopted), key=lambda record: record.endpoint.ifname))
@@ -163,8 +181,7 @@ def _as_it_is(record: Record, there: tuple[Record, ...], leaving: tuple[Record, 
 def renamed(record: Record, facts: Facts) -> Record:
     """Return an endpoint's record with the name that its interface has by now."""
     endpoint = record.endpoint
-    inside, host_end = facts.namespace(endpoint.sandbox.netns), facts.host.link(endpoint.host_end)
-    inner = facts.peer_in(host_end, inside) if inside and host_end else None
+    inner = interface_of(endpoint, facts)
     if inner is None or inner.name == endpoint.ifname:
         return record
     routes = tuple(replace(route, link=inner.name) for route in endpoint.routes)
@@ -218,7 +235,7 @@ def restore(record: Record, facts: Facts) -> tuple[Step, ...]:
     endpoint = replace(
         record.endpoint,
         host_mac=host_end.mac if host_end else None,
-        mac=inner.mac if inner else record.endpoint.mac,
+        mac=inner.mac if inner and record.endpoint.has_mac else record.endpoint.mac,
     )
     steps = (s for s in lower(endpoint, record.dialect) if s.makes.key in record.made)
     return tuple(s for s in steps if s.makes.state(facts) == PRESENT)

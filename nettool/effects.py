@@ -12,6 +12,7 @@ import ipaddress
 
 from nettool.fileeffects import File, Folder, NameServer
 from nettool.netnseffects import Loopback, NewNetns
+from nettool.parenteffects import Marked, OnParent, SubInterface
 from nettool.presence import ABSENT, PRESENT, Presence, State, other
 from nettool.value import Value
 
@@ -468,14 +469,14 @@ class Rule(Value):
 FACTS: Final = (
     NetnsFolder, NetnsName, VethPair, Port, BridgeMac, Inside, InterfaceName, Up, Address, Route, Sysctl,
     Forgotten, FlowForgotten, Bridge, PortSetting, Chain, Rule, Folder, File, NameServer,
-    NewNetns, Loopback,
+    NewNetns, Loopback, OnParent, Marked, SubInterface,
 )  # fmt: skip
 """Every kind of fact that a step can make true; `Gone` turns one round."""
 
 Fact = (
     NetnsFolder | NetnsName | VethPair | Port | BridgeMac | Inside | InterfaceName | Up | Address | Route
     | Sysctl | Forgotten | FlowForgotten | Bridge | PortSetting | Chain | Rule | Folder | File | NameServer
-    | NewNetns | Loopback
+    | NewNetns | Loopback | OnParent | Marked | SubInterface
 )  # fmt: skip
 
 

@@ -64,13 +64,20 @@ def choose_form(target: str, wanted: str | None) -> str:
 def render(planned: Plan, facts: Facts, form: str) -> str:
     """Return the plan in a form.
 
-    Raises Refused for a script that could not find its sandbox, and for published ports.
+    Raises Refused for a script that could not find its sandbox, for published ports, and for what is on
+    a parent.
     """
     if form not in ("json", "mermaid") and any(change.endpoint.ports for change in planned.changes):
         raise Refused(
             "published ports cannot be exported in this form",
             why=("a script does not know who else uses the chains that they share",),
             hints=("--dry-run prints the commands",),
+        )
+    if form != "json" and any(change.endpoint.on_parent for change in planned.changes):
+        raise Refused(
+            "an interface on a parent cannot be exported in this form",
+            why=("the scripts know cables and bridges",),
+            hints=("--dry-run prints the commands, which run as they are", "--format json"),
         )
     if form == "json":
         from nettool.render import document

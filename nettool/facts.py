@@ -8,6 +8,16 @@ from __future__ import annotations
 
 from nettool.value import Value, replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+MACVLAN: Final = "macvlan"
+IPVLAN: Final = "ipvlan"
+VLAN: Final = "vlan"
+ON_PARENT: Final = (MACVLAN, IPVLAN)
+"""The kinds of interfaces that a sandbox has straight on one of the host's, without a cable."""
+
 
 class Netns(Value):
     """A network namespace as a plan names it: its name under /var/run/netns, and its inode.
@@ -42,6 +52,11 @@ class LinkFact(Value):
     """A note that somebody put on it (`ip link set … alias`)."""
     options: tuple[str, ...] = ()
     """How a bridge differs from a new one, each as `KEY=VALUE`."""
+    vlan: int | None = None
+    """The number of the VLAN whose frames it sends and gets, where it is a VLAN's."""
+    mode: str | None = None
+    """How a macvlan or ipvlan deals with its neighbours on the parent."""
+    wireless: bool = False
 
 
 class AddressFact(Value):
@@ -49,6 +64,8 @@ class AddressFact(Value):
 
     link: str
     cidr: str
+    dynamic: bool = False
+    """Whether the kernel made it of what a router advertised, and takes it away again."""
 
 
 class RouteFact(Value):
@@ -162,6 +179,11 @@ class NamespaceFacts(Value):
         own = (key for key in keys if key.endswith(".forwarding") and ".all." not in key)
         return tuple(f"{key}=1" for key in own)
 
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether the kernel has IPv6, when its sysctls were read."""
+        return self.sysctl("net.ipv6.conf.all.forwarding") is not None
+
     def sysctl(self, key: str) -> str | None:
         """Return the value of a kernel parameter, when it was read."""
         return dict(self.sysctls).get(key)
@@ -221,6 +243,8 @@ class Facts(Value):
     """The files in them, each with what it says."""
     servers: tuple[str, ...] = ()
     """The name servers that run, by their pid files."""
+    kinds: tuple[tuple[str, str], ...] = ()
+    """Kinds of interfaces that were tried, each with why the kernel makes none; empty where it does."""
 
     def namespace(self, netns: Netns | None) -> NamespaceFacts | None:
         """Return the facts of a namespace (None: the host's), when it was read."""
@@ -267,3 +291,20 @@ class Facts(Value):
         if namespace.inode == self.host.inode:
             return host_end.peer_nsid is None
         return namespace.nsid is None or host_end.peer_nsid == namespace.nsid
+
+    def marked_in(self, mark: str, namespace: NamespaceFacts | None) -> LinkFact | None:
+        """Return the interface of a namespace that has an endpoint's mark as its alias."""
+        links = namespace.links if namespace else ()
+        return next((link for link in links if link.alias == mark and link.kind in ON_PARENT), None)
+
+    def parent_of(self, link: LinkFact, namespace: NamespaceFacts) -> LinkFact | None:
+        """Return the host's interface that a link is made on.
+
+        Of a parent in another namespace the kernel tells the index; that it is this host's, the caller
+        knows from elsewhere.
+        """
+        if link.kind not in (*ON_PARENT, VLAN) or link.peer_index is None:
+            return None
+        if namespace.inode != self.host.inode and link.peer_nsid is None:
+            return None
+        return next((parent for parent in self.host.links if parent.index == link.peer_index), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nettool.effects import Bridge, Chain, NetnsName, Up, VethPair
+from nettool.parenteffects import OnParent, SubInterface
 from nettool.plan import Scope
 from nettool.value import Value
 
@@ -128,7 +129,9 @@ def _made(steps: Iterable[Step]) -> Iterator[tuple[str, ...]]:
             yield "host", fact.host_end
         elif isinstance(fact, NetnsName):
             yield "host", fact.netns.name
-        elif isinstance(fact, (Bridge, Chain)):
+        elif isinstance(fact, OnParent):
+            yield fact.netns.name, fact.name
+        elif isinstance(fact, (Bridge, Chain, SubInterface)):
             yield "host", fact.name
         elif isinstance(fact, Up):
             yield fact.netns.name if fact.netns else "host", fact.link

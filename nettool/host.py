@@ -11,6 +11,8 @@ import os
 
 from nettool.errors import NettoolError
 from nettool.facts import (
+    ON_PARENT,
+    VLAN,
     AddressFact,
     Facts,
     LinkFact,
@@ -143,7 +145,11 @@ class Firewall:
 def read_forwarding() -> tuple[tuple[str, str], ...]:
     """Read what the host's sysctls say of forwarding, and of router advertisements."""
     found = [("net.ipv4.ip_forward", read_text("/proc/sys/net/ipv4/ip_forward").strip())]
-    for family, keys in (("ipv4", ("forwarding", "route_localnet")), ("ipv6", ("forwarding", "accept_ra"))):
+    keys_of = {
+        "ipv4": ("forwarding", "route_localnet", "arp_ignore"),
+        "ipv6": ("forwarding", "accept_ra"),
+    }
+    for family, keys in keys_of.items():
         folder = f"/proc/sys/net/{family}/conf"
         links = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         for link in links:
@@ -265,6 +271,7 @@ def _link(raw: dict[str, Any], numbers: dict[str, int], *, with_options: bool) -
     # Of a peer in another namespace ip tells the index, of one in the same namespace the name.
     peer = raw.get("link_index", numbers.get(raw.get("link", "")))
     kind = raw.get("linkinfo", {}).get("info_kind", "")
+    of_kind = raw.get("linkinfo", {}).get("info_data", {})
     as_port = raw.get("linkinfo", {}).get("info_slave_data", {})
     return LinkFact(
         name=raw["ifname"],
@@ -281,7 +288,16 @@ def _link(raw: dict[str, Any], numbers: dict[str, int], *, with_options: bool) -
         isolated=as_port.get("isolated", False),
         alias=raw.get("ifalias"),
         options=_options(raw["linkinfo"].get("info_data", {})) if kind == "bridge" and with_options else (),
+        vlan=of_kind.get("id") if kind == VLAN else None,
+        mode=of_kind.get("mode") if kind in ON_PARENT else None,
+        wireless=not kind and _is_wireless(raw["ifname"], raw["ifindex"]),
     )
+
+
+def _is_wireless(name: str, index: int) -> bool:
+    folder = f"/sys/class/net/{name}"
+    there = os.path.isdir(f"{folder}/wireless") or os.path.isdir(f"{folder}/phy80211")
+    return there and read_text(f"{folder}/ifindex").strip() == str(index)
 
 
 def _options(info: dict[str, Any]) -> tuple[str, ...]:
@@ -306,7 +322,8 @@ def _addresses(links: Iterable[dict[str, Any]]) -> Iterable[AddressFact]:
     for link in links:
         for address in link.get("addr_info", ()):
             if "local" in address:
-                yield AddressFact(link["ifname"], f"{address['local']}/{address['prefixlen']}")
+                cidr = f"{address['local']}/{address['prefixlen']}"
+                yield AddressFact(link["ifname"], cidr, address.get("dynamic", False))
 
 
 def _neighbours(raw: Iterable[dict[str, Any]]) -> Iterable[NeighbourFact]:

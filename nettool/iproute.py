@@ -25,6 +25,8 @@ from nettool.effects import (
     Up,
     VethPair,
 )
+from nettool.facts import VLAN
+from nettool.parenteffects import Marked, OnParent, SubInterface
 from nettool.plan import Command, Entry, GoesWith, Scope, Stays, Step
 from nettool.value import replace
 
@@ -140,6 +142,111 @@ def add_loose_veth(host_end: str, peer: str, mac: str, peer_mac: str) -> Step:
         makes=VethPair(host_end, peer),
         scope=Scope.ENDPOINT,
         why="a virtual cable that leads nowhere",
+    )
+
+
+def add_on_parent(endpoint: Endpoint, dialect: str) -> Step:
+    """Make an interface on its parent, in the sandbox at once and under its final name.
+
+    It is never on the host, where a name could be taken and where it could not be moved back to.
+    """
+    name, netns = endpoint.ifname, endpoint.sandbox.netns
+    where = ("link", endpoint.bridge, "name", name, "netns", netns.name)
+    kind = ("type", endpoint.kind, "mode", endpoint.mode or "")
+    return Step(
+        do=Command(("ip", "link", "add", *where, *_inner_settings(endpoint), *kind)),
+        undo=_inside(("ip", "link", "del", "dev", name), netns, dialect),
+        makes=OnParent(netns, name, endpoint.host_end, endpoint.kind, endpoint.bridge),
+        scope=Scope.ENDPOINT,
+        why="the sandbox's interface, straight on the host's",
+        touches=True,
+    )
+
+
+def mark(endpoint: Endpoint, dialect: str, *, with_key: str) -> Step:
+    """Write an endpoint's mark on its interface: no end on the host carries it."""
+    netns, argv = endpoint.sandbox.netns, ("ip", "link", "set", "dev", endpoint.ifname)
+    return Step(
+        do=_inside((*argv, "alias", endpoint.host_end), netns, dialect),
+        undo=GoesWith(with_key),
+        makes=Marked(netns, endpoint.ifname, endpoint.host_end),
+        scope=Scope.ENDPOINT,
+        why="the mark by which it is found again",
+        touches=True,
+    )
+
+
+def add_vlan(name: str, parent: str, vlan: int) -> Step:
+    """Make a VLAN's interface on another one."""
+    kind = ("type", VLAN, "id", str(vlan))
+    return Step(
+        do=Command(("ip", "link", "add", "link", parent, "name", name, *kind)),
+        undo=Command(("ip", "link", "del", "dev", name)),
+        makes=SubInterface(name, VLAN, parent, vlan),
+        scope=Scope.NETWORK,
+        why="what the VLAN's frames go through, with their tag",
+    )
+
+
+def add_shim(name: str, parent: str, kind: str, mode: str, mac: str | None) -> Step:
+    """Make an interface of the host's own beside those of the sandboxes."""
+    address = ("address", mac) if mac else ()
+    where = ("link", parent, "name", name)
+    return Step(
+        do=Command(("ip", "link", "add", *where, *address, "type", kind, "mode", mode)),
+        undo=Command(("ip", "link", "del", "dev", name)),
+        makes=SubInterface(name, kind, parent),
+        scope=Scope.NETWORK,
+        why="the host's own place beside the sandboxes: from the parent itself none is reached",
+    )
+
+
+def shim_address(shim: str, cidr: str, *, with_key: str) -> Step:
+    """Give the host an address on its own interface beside the sandboxes."""
+    argv = ("ip", "addr", "add", cidr, "dev", shim, *(("nodad",) if ":" in cidr else ()))
+    return Step(
+        do=Command(argv),
+        undo=GoesWith(with_key),
+        makes=Address(None, shim, cidr),
+        scope=Scope.NETWORK,
+        why="the host's address for the sandboxes",
+    )
+
+
+def shim_route(route: RouteFact, *, with_key: str) -> Step:
+    """Send what is for the sandboxes of a network by the host's own interface beside them."""
+    return Step(
+        do=Command(("ip", *_family(route), "route", "add", *route.words())),
+        undo=GoesWith(with_key),
+        makes=Route(None, route),
+        scope=Scope.NETWORK,
+        why="the way to the sandboxes",
+    )
+
+
+def answer_for_itself(link: str, *, with_key: str) -> Step:
+    """Let an interface answer for its own addresses alone (Linux, ip-sysctl.rst: arp_ignore).
+
+    It would answer for all that the host has, and neighbours would send to a MAC that goes with it.
+    """
+    name = f"net.ipv4.conf.{link.replace('.', '/')}.arp_ignore"
+    return Step(
+        do=Command(("sysctl", "-q", "-w", f"{name}=1")),
+        undo=GoesWith(with_key),
+        makes=Sysctl(None, name, "1"),
+        scope=Scope.NETWORK,
+        why="it answers for its own address alone, and the host's others keep their MAC",
+    )
+
+
+def link_up(link: str, *, with_key: str) -> Step:
+    """Switch on an interface that a network has made on another one."""
+    return Step(
+        do=Command(("ip", "link", "set", "dev", link, "up")),
+        undo=GoesWith(with_key),
+        makes=Up(None, link),
+        scope=Scope.NETWORK,
+        why="switches it on",
     )
 
 

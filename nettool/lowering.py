@@ -22,11 +22,18 @@ def lower(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
         return tuple(ports.rules(endpoint))
     return (
         *name_sandbox(endpoint.sandbox, dialect),
-        *bridge.plug(endpoint, dialect),
-        *bridge.join(endpoint, dialect),
+        *_wire(endpoint, dialect),
         *ports.rules(endpoint),
         *dns.join(endpoint),
     )
+
+
+def _wire(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
+    if endpoint.on_parent:
+        from nettool.drivers import macvlan  # most endpoints are on a bridge
+
+        return (*macvlan.plug(endpoint, dialect), *macvlan.join(endpoint, dialect))
+    return (*bridge.plug(endpoint, dialect), *bridge.join(endpoint, dialect))
 
 
 def name_sandbox(sandbox: Sandbox, dialect: str) -> tuple[Step, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nettool.facts import IPVLAN, MACVLAN, ON_PARENT, VLAN
+from nettool.naming import shim_of
 from nettool.request import RUNTIMES
 from nettool.value import Value, replace
 
@@ -48,10 +50,15 @@ class HostFile(Value):
 
 
 class Endpoint(Value):
-    """One sandbox's interface on one bridge, fully decided."""
+    """One sandbox's interface on one link of the host, fully decided.
+
+    The link is a bridge, and the interface one end of a cable; or the interface is made on the link
+    itself (`kind`), as a macvlan is. Then it has no end on the host, and `host_end` is its mark alone.
+    """
 
     sandbox: Sandbox
     bridge: str
+    """The link that it is on: the bridge, or the parent."""
     host_end: str
     peer: str
     ifname: str
@@ -75,14 +82,33 @@ class Endpoint(Value):
     """Whether the sandbox has no other interface, so that a gateway can be reached one way only."""
     foreign: bool = False
     """Whether somebody else made the interface, and nettool no more than the rules of its ports."""
+    kind: str = "veth"
+    mode: str | None = None
+    """How a macvlan or ipvlan deals with its neighbours on the parent."""
+
+    @property
+    def on_parent(self) -> bool:
+        """Whether it is made on its link, without a cable."""
+        return self.kind in ON_PARENT
+
+    @property
+    def has_mac(self) -> bool:
+        """Whether its interface has a MAC of its own: an ipvlan's, and in mode passthru, is the parent's."""
+        return self.kind != IPVLAN and self.mode != "passthru"
+
+    @property
+    def key(self) -> str:
+        """The key of the fact that all the rest of it goes with."""
+        return f"{self.kind} {self.host_end}"
 
 
 class Network(Value):
-    """Endpoints that can talk to each other, fully decided. `own_bridge`: nettool makes the bridge."""
+    """Endpoints that can talk to each other, fully decided. `own_bridge`: nettool makes the link."""
 
     name: str
     driver: str
     bridge: str | None = None
+    """The link that its endpoints are on: a bridge, or the parent, or a VLAN's interface on the parent."""
     mac: str | None = None
     subnets: tuple[Subnet, ...] = ()
     mtu: int | None = None
@@ -98,11 +124,27 @@ class Network(Value):
     """What the driver was told of its own, each as `KEY=VALUE`."""
     unmanaged: bool = False
     """Whether the bridge is used as it is: nettool gives it no address and no rules."""
+    parent: str | None = None
+    """The interface of the host that leads to the network, where no bridge does."""
+    vlan: int | None = None
+    mode: str | None = None
+    host_addresses: tuple[str, ...] = ()
+    """The addresses of the host's own interface on a parent, which would not reach it otherwise."""
 
     @property
     def has_rules(self) -> bool:
         """Whether the firewall has rules for it."""
         return self.driver == "bridge" and not self.unmanaged
+
+    @property
+    def kind(self) -> str:
+        """The kind of its endpoints' interfaces."""
+        return {MACVLAN: MACVLAN, VLAN: MACVLAN, IPVLAN: IPVLAN}.get(self.driver, "veth")
+
+    @property
+    def shim(self) -> str | None:
+        """The host's own interface on it, where it has one."""
+        return shim_of(self.name) if self.host_addresses else None
 
 
 class Connection(Value):
@@ -177,6 +219,10 @@ class Records(Value):
     def network(self, name: str) -> NetworkRecord | None:
         """Return the record of the network of that name."""
         return next((record for record in self.networks if record.network.name == name), None)
+
+    def network_on(self, link: str | None) -> Network | None:
+        """Return the network whose endpoints are on that link."""
+        return next((r.network for r in self.networks if link and r.network.bridge == link), None)
 
     def trace(self, host_end: str) -> Trace | None:
         """Return what a script noted of the endpoint with that host end."""

@@ -34,6 +34,11 @@ def bridge_of(network: str) -> str:
     return f"nt-{_digest(('bridge', network))[-10:]}"
 
 
+def shim_of(network: str) -> str:
+    """Return the name of the host's own interface on a network without a bridge."""
+    return f"nt-{_digest(('shim', network))[-10:]}"
+
+
 def mac_of(*identity: object) -> str:
     """Return a MAC of our own, from what identifies it: locally administered, unicast."""
     digits = _digest(identity)[-8:]

@@ -8,16 +8,16 @@ from nettool.text import columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from nettool.model import Endpoint, Network, Records
 
-_HEAD = ("NETWORK", "DRIVER", "BRIDGE", "SUBNET", "GATEWAY")
+_HEAD = ("NETWORK", "DRIVER", "ON", "SUBNET", "GATEWAY")
 
 
 def endpoints_on(network: Network, records: Records) -> tuple[Endpoint, ...]:
-    """Return the endpoints on record that are plugged into the network's bridge."""
+    """Return the endpoints on record that are on the network's link."""
     return tuple(
         r.endpoint for r in records.endpoints if network.bridge and r.endpoint.bridge == network.bridge
     )
@@ -28,7 +28,12 @@ def document(network: Network, endpoints: Iterable[Endpoint] = ()) -> dict[str, 
     return {
         "name": network.name,
         "driver": network.driver,
-        "bridge": network.bridge,
+        "bridge": None if network.parent else network.bridge,
+        "parent": network.parent,
+        "interface": network.bridge if network.parent else None,
+        "vlan": network.vlan,
+        "mode": network.mode,
+        "host_addresses": [cidr.partition("/")[0] for cidr in network.host_addresses],
         "subnets": [
             {
                 "subnet": subnet.cidr,
@@ -70,7 +75,9 @@ def _cells(network: Network) -> tuple[str, ...]:
 def details(network: Network, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
     """Return all that is known of a network, a line each."""
     lines = [f"{network.name}  ({network.driver})"]
-    if network.bridge:
+    if network.parent:
+        lines += _on_parent(network)
+    elif network.bridge:
         lines.append(f"  bridge    {network.bridge}" + ("" if network.own_bridge else " (was there before)"))
     for subnet in network.subnets:
         part = f", addresses from {subnet.addresses}" if subnet.addresses else ""
@@ -79,22 +86,31 @@ def details(network: Network, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
     if network.mtu:
         lines.append(f"  mtu       {network.mtu}")
     lines += [f"  option    {option}" for option in network.options]
-    if network.unmanaged:
-        lines.append("  way out   as the bridge's own rules say (unmanaged)")
-    elif network.driver != "none":
-        way = (
-            "none (internal)"
-            if network.internal
-            else "as this host"
-            if network.masquerade
-            else "as themselves"
-        )
-        lines.append(f"  way out   {way}")
+    if network.driver != "none":
+        lines.append(f"  way out   {_way_out(network)}")
     if network.dns:
         lines.append("  names     by its gateway")
     lines += [f"  label     {label}" for label in network.labels]
     lines += [f"  endpoint  {e.sandbox.target} {e.ifname} {', '.join(e.addresses)}" for e in endpoints]
     return tuple(lines)
+
+
+def _on_parent(network: Network) -> Iterator[str]:
+    yield f"  parent    {network.parent}, mode {network.mode}"
+    if network.vlan is not None:
+        before = "" if network.own_bridge else " (was there before)"
+        yield f"  vlan      {network.vlan}, by {network.bridge}{before}"
+    if network.shim:
+        addresses = ", ".join(cidr.partition("/")[0] for cidr in network.host_addresses)
+        yield f"  host      {addresses}, by {network.shim}"
+
+
+def _way_out(network: Network) -> str:
+    if network.unmanaged:
+        return "as the bridge's own rules say (unmanaged)"
+    if network.internal:
+        return "no gateway (internal)" if network.parent else "none (internal)"
+    return "as this host" if network.masquerade and not network.parent else "as themselves"
 
 
 def port_documents(records: Records) -> list[dict[str, Any]]:

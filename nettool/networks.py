@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from nettool import naming
-from nettool.drivers import bridge, dns
+from nettool import naming, parents
+from nettool.drivers import bridge, dns, macvlan
 from nettool.drivers.options import parse_options
 from nettool.errors import TargetNotFound, UsageError
 from nettool.ipam import Subnet, free_subnet, gateway_of, parse_pools
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nettool.plan import Step
     from nettool.request import CreateNetwork, RemoveNetwork, RestoreNetwork
 
-DRIVERS: Final = ("bridge", "none")
+DRIVERS: Final = ("bridge", "none", *parents.DRIVERS)
 _LABEL: Final = r"[A-Za-z0-9][A-Za-z0-9_./-]*=.*"
 _LEAST_MTU: Final = {4: 68, 6: 1280}
 """What an interface must take: IPv4 (RFC 791) and IPv6 (RFC 8200, 5)."""
@@ -48,6 +48,7 @@ def check_create(request: CreateNetwork) -> None:
             raise UsageError(f"--label {label!r} is no KEY=VALUE")
     parse_options(request.driver, request.options)
     subnets = parse_subnets(request)
+    parents.check_words(request, subnets)
     least = max((_LEAST_MTU[6 if ":" in s.cidr else 4] for s in subnets), default=68)
     if request.mtu is not None and not least <= request.mtu <= 65535:
         raise UsageError(f"--mtu {request.mtu} is out of range", why=(f"{least} to 65535 bytes",))
@@ -122,9 +123,11 @@ def plan_create(request: CreateNetwork, facts: Facts, records: Records) -> Plan:
     else:
         check_subnets(network, facts, records, findings)
         _check_bridge(network, facts, records, findings)
+    if network.driver in parents.DRIVERS:
+        parents.check_parent(network, facts, findings, new=known is None)
     steps = _steps(network, facts)
     check_tools(steps, facts, findings)
-    if facts.firewall and facts.firewall.mixed and steps:
+    if facts.firewall and facts.firewall.mixed and network.driver == "bridge":
         findings.notes.append(
             "this host has rules in both variants of iptables, nft and legacy: a packet has to pass both"
         )
@@ -146,6 +149,8 @@ def plan_create(request: CreateNetwork, facts: Facts, records: Records) -> Plan:
 
 
 def _steps(network: Network, facts: Facts) -> tuple[Step, ...]:
+    if network.driver in parents.DRIVERS:
+        return macvlan.create(network, facts)
     if not network.has_rules:
         return ()
     return (*bridge.create(network, facts), *dns.create(network))
@@ -156,12 +161,14 @@ def _decide(
 ) -> Network:
     if request.driver == "none":
         return Network(request.name, "none", labels=request.labels)
-    name = request.bridge_name or naming.bridge_of(request.name)
-    there = facts.host.link(name)
-    own = there is None or (known is not None and f"bridge {name}" in known.made)
     subnets = parse_subnets(request)
     if not subnets:
         subnets = known.network.subnets if known else _free(request, facts, records, findings)
+    if request.driver in parents.DRIVERS:
+        return parents.decide(request, subnets, facts, known)
+    name = request.bridge_name or naming.bridge_of(request.name)
+    there = facts.host.link(name)
+    own = there is None or (known is not None and f"bridge {name}" in known.made)
     return Network(
         request.name, "bridge", name,
         mac=naming.mac_of("bridge", request.name) if own else None,
@@ -220,7 +227,10 @@ def _check_bridge(network: Network, facts: Facts, records: Records, findings: Fi
     link = facts.host.link(network.bridge) if network.bridge else None
     user = next((r.network.name for r in records.networks if r.network.bridge == network.bridge), None)
     if network.bridge and user:
-        findings.problem(f"the bridge {network.bridge} is that of network {user}")
+        what = "bridge" if network.driver == "bridge" else "interface"
+        findings.problem(f"the {what} {network.bridge} is that of network {user}")
+    elif network.driver != "bridge":
+        return
     elif link is not None and link.kind != "bridge":
         findings.problem(f"{network.bridge} is no bridge", f"it is a {link.kind or 'physical'} interface")
     elif link is not None:
@@ -232,8 +242,8 @@ def _check_bridge(network: Network, facts: Facts, records: Records, findings: Fi
 
 def _check_same(known: Network, wanted: Network, findings: Findings) -> None:
     names = (
-        "driver", "bridge", "subnets", "mtu", "internal", "masquerade", "isolate", "labels", "options", "dns",
-        "unmanaged",
+        "driver", "bridge", "parent", "vlan", "mode", "host_addresses", "subnets", "mtu", "internal",
+        "masquerade", "isolate", "labels", "options", "dns", "unmanaged",
     )  # fmt: skip
     differ = [name for name in names if getattr(known, name) != getattr(wanted, name)]
     if differ:
@@ -294,7 +304,9 @@ def _check_unused(network: Network, facts: Facts, records: Records, findings: Fi
 
 
 def users_of(network: Network, facts: Facts, records: Records) -> list[str]:
-    """Return who is plugged into a network's bridge, as words."""
+    """Return who is on a network's link, as words."""
+    if network.driver in parents.DRIVERS:
+        return parents.users_of(network, facts, records)
     ports = [link.name for link in facts.host.links if link.master == network.bridge and network.bridge]
     by_end = {record.endpoint.host_end: record.endpoint for record in records.endpoints}
     if not network.own_bridge:
@@ -312,7 +324,9 @@ def plan_restore(request: RestoreNetwork, facts: Facts, records: Records) -> Pla
     if record is None:
         raise TargetNotFound(f"there is no network {request.name!r}")
     network, findings = record.network, Findings()
-    if not network.own_bridge and facts.host.link(network.bridge or "") is None:
+    if network.driver in parents.DRIVERS:
+        parents.check_there(network, facts, findings)
+    elif not network.own_bridge and facts.host.link(network.bridge or "") is None:
         findings.problem(
             f"the bridge {network.bridge} is gone", "it was not nettool's, so it is not made again"
         )

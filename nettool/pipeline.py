@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 
 from nettool import output
 from nettool.errors import Refused, TargetNotFound, UsageError
@@ -12,7 +13,7 @@ from nettool.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Final
 
     from nettool.arguments import Arguments
@@ -240,8 +241,18 @@ def uplinks_touched(planned: Plan, facts: Facts) -> tuple[str, ...]:
     """Return the host's interfaces that the plan touches and that the host is reached by."""
     defaults = (facts.host.default_route(family) for family in (4, 6))
     vital = {route.link for route in defaults if route and route.link} | set(facts.ssh_links)
-    words = {word for step in planned.to_do if step.do.netns is None for word in step.do.argv}
+    words = {word for step in planned.to_do if step.do.netns is None for word in _touched(step.do.argv)}
     return tuple(sorted(link for link in vital if link in words))
+
+
+def _touched(argv: tuple[str, ...]) -> Iterator[str]:
+    """Yield the words of a command that may name an interface that it changes.
+
+    A name that it gives is a new one's, maybe in a sandbox, and what is made on a parent leaves that as
+    it is; only in mode passthru it takes the parent over.
+    """
+    skipped = ("name",) if "passthru" in argv else ("name", "link")
+    return (word for before, word in pairwise(("", *argv)) if before not in skipped)
 
 
 def _ask(planned: Plan, touched: tuple[str, ...], mode: Mode) -> None:

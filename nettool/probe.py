@@ -1,4 +1,4 @@
-"""Ask a bridge's wire whether somebody has an address already (RFC 5227 and RFC 4862 probes).
+"""Ask the wire behind an interface whether somebody has an address (RFC 5227 and RFC 4862 probes).
 
 A probe has no sender address, so that nobody's neighbour table changes by it.
 """
@@ -28,15 +28,15 @@ _NEIGHBOUR_SOLICITATION: Final = 135
 _NEIGHBOUR_ADVERTISEMENT: Final = 136
 
 
-def probe(bridge: str, addresses: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Ask for some addresses on a bridge; return each that somebody answers for, with the MAC.
+def probe(link: str, addresses: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Ask for some addresses behind an interface; return each that somebody answers for, with the MAC.
 
-    Without the right to send raw frames, or without the bridge, the wire is not asked.
+    Without the right to send raw frames, or without the interface, the wire is not asked.
     """
     wanted = tuple(ipaddress.ip_interface(address).ip for address in addresses)
     found: dict[str, str] = {}
     with contextlib.suppress(OSError), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
-        wire.bind((bridge, _ETH_P_ALL))
+        wire.bind((link, _ETH_P_ALL))
         for address in wanted:
             wire.send(_frame(address, wire.getsockname()[4]))
         deadline = time.monotonic() + WAIT_SECONDS

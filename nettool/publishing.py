@@ -6,6 +6,7 @@ The rules are part of their endpoint: whatever takes the endpoint away takes the
 from __future__ import annotations
 
 from nettool import naming
+from nettool.checks import no_ports
 from nettool.detaching import endpoints_of
 from nettool.drivers import ports as rules
 from nettool.errors import Refused, TargetNotFound
@@ -39,6 +40,9 @@ def plan_publish(request: Publish, facts: Facts, records: Records) -> Plan:
     dialect = choose_dialect(request.dialect, facts)
     if record is None:
         _no_endpoint(sandbox, findings)
+        return _empty(request, sandbox, dialect, findings).against(facts)
+    if record.endpoint.on_parent:
+        no_ports(record.endpoint.bridge, record.endpoint.addresses, findings)
         return _empty(request, sandbox, dialect, findings).against(facts)
     asked = parse_ports(request.ports, request.allow_from)
     wanted = decide_ports(asked, record.endpoint.bridge, dialect, facts, records)

@@ -6,7 +6,7 @@ import os
 import re
 
 from nettool.errors import TargetNotFound
-from nettool.facts import SandboxFact
+from nettool.facts import IPVLAN, MACVLAN, VLAN, SandboxFact
 from nettool.host import Reading, read_netns_names
 from nettool.plan import namespaces_made, reads_firewall
 from nettool.request import (
@@ -75,13 +75,16 @@ class _HostReader:
         self._request = request
         self._answers: tuple[tuple[str, str], ...] | None = None
         self._reading: Reading | None = self._start()
+        self._kinds = _kinds(request)
 
     def _start(self) -> Reading:
         request = self._request
         # What is taken away may have to be put back: a detachment knows only later what it was.
         ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
         runs = _runs(request)
-        firewall = _needs_firewall(request) or any(reads_firewall(run.steps) for run in runs)
+        firewall = _needs_firewall(request) or any(
+            reads_firewall((*run.steps, *run.restores)) for run in runs
+        )
         return Reading(
             _sandboxes(request, runs),
             with_ipv6=ipv6,
@@ -93,9 +96,21 @@ class _HostReader:
         """Return the facts of this moment; who answers on the wire is asked once."""
         reading, self._reading = self._reading or self._start(), None
         facts = reading.finish()
+        facts = replace(facts, kinds=self._kinds) if self._kinds else facts
         if self._answers is None:
             self._answers = _ask_wire(self._request, facts)
         return facts.answered(self._answers)
+
+
+def _kinds(request: Request) -> tuple[tuple[str, str], ...]:
+    """Return what this kernel says of the kinds of interfaces that a request needs."""
+    if not isinstance(request, CreateNetwork) or request.parent is None:
+        return ()
+    from nettool.kinds import Trial  # most networks are bridges
+
+    kinds = (IPVLAN if request.driver == IPVLAN else MACVLAN, *((VLAN,) if request.vlan is not None else ()))
+    found = [(kind, trial.finish()) for kind, trial in [(kind, Trial(kind)) for kind in kinds]]
+    return tuple((kind, fault) for kind, fault in found if fault is not None)
 
 
 def _needs_firewall(request: Request) -> bool:
@@ -145,7 +160,8 @@ def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact,
     if isinstance(request, RestoreEndpoint):
         record = read_records().endpoint(request.host_end)
         return as_found((record.endpoint.sandbox,)) if record else ()
-    return tuple(found for run in runs for found in of_run(run))
+    on_parents = _on_parents() if runs or isinstance(request, RemoveNetwork) else ()
+    return (*on_parents, *(found for run in runs for found in of_run(run)))
 
 
 def _on_record(request: Collect) -> tuple[SandboxFact, ...]:
@@ -180,6 +196,12 @@ def _named_by_pid() -> tuple[SandboxFact, ...]:
     return tuple(find(Target("pid", pid)) for pid in pids)
 
 
+def _on_parents() -> tuple[SandboxFact, ...]:
+    """Return the sandboxes that may have an interface on a parent: nothing on the host shows it."""
+    records = read_records().endpoints
+    return as_found(record.endpoint.sandbox for record in records if record.endpoint.on_parent)
+
+
 def as_found(sandboxes: Iterable[Sandbox]) -> tuple[SandboxFact, ...]:
     """Return sandboxes of the past as facts; one whose path leads elsewhere by now is not read."""
     return tuple(
@@ -203,6 +225,9 @@ def _path(sandbox: Sandbox) -> str:
 
 def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:
     """Ask the bridge's other hosts for the addresses that the request is about."""
+    if isinstance(request, CreateNetwork):
+        link = request.parent if request.vlan is None else f"{request.parent}.{request.vlan}"
+        return _answers(link or "", request.host_addresses, facts) if request.host_addresses else ()
     if isinstance(request, Attach):
         return _answers(request.bridge, request.addresses, facts)
     if not isinstance(request, Connect):
@@ -210,11 +235,14 @@ def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:
     from nettool.connecting import choose_addresses, network_record
 
     records = records_for(request)
-    bridge = network_record(request.network, records).network.bridge or ""
+    network = network_record(request.network, records).network
+    # From the host's own place there, the sandboxes hear it, too.
+    shim = network.shim if network.shim and facts.host.link(network.shim) else None
+    link = shim or network.bridge or ""
     heard: tuple[tuple[str, str], ...] = ()
     for _ in range(_MOST_PROBES):
         chosen = choose_addresses(request, facts.answered(heard), records)
-        new = _answers(bridge, chosen, facts)
+        new = _answers(link, chosen, facts)
         heard += new
         # What is asked for by name is not passed over: the plan says who has it.
         if not new or chosen == choose_addresses(request, facts.answered(heard), records):
@@ -222,10 +250,11 @@ def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:
     return heard
 
 
-def _answers(bridge: str, addresses: tuple[str, ...], facts: Facts) -> tuple[tuple[str, str], ...]:
-    """Return who answers on the wire; one without ports is not worth the wait."""
-    if all(link.master != bridge for link in facts.host.links):
+def _answers(name: str, addresses: tuple[str, ...], facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Return who answers on the wire; a bridge without ports is not worth the wait."""
+    link = facts.host.link(name)
+    if link is None or (link.kind == "bridge" and all(port.master != name for port in facts.host.links)):
         return ()
     from nettool.probe import probe
 
-    return probe(bridge, addresses)
+    return probe(name, addresses)

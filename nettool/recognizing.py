@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Final
 
-    from nettool.facts import Facts, LinkFact, NamespaceFacts, RuleFact
+    from nettool.facts import Facts, NamespaceFacts, RuleFact
     from nettool.firewall import Translation
+    from nettool.interfaces import Present
     from nettool.model import Sandbox, Trace
     from nettool.plan import Step
 
@@ -36,10 +37,9 @@ _SET_BY_HAND: Final = ("boot", "static")
 
 
 class Found(Value):
-    """An endpoint as it was found: its two ends, the rules with its mark, and a script's notes."""
+    """An endpoint as it was found, with the rules that carry its mark, and a script's notes."""
 
-    host_end: LinkFact
-    inner: LinkFact
+    present: Present
     marked: tuple[RuleFact, ...] = ()
     trace: Trace | None = None
 
@@ -49,7 +49,8 @@ def recognize(found: Found, sandbox: Sandbox, facts: Facts) -> Record:
 
     The sandbox's name is taken to be nettool's own where `sandbox`, or the notes, say so.
     """
-    host_end, inner, trace = found.host_end, found.inner, found.trace
+    present, inner, trace = found.present, found.present.inner, found.trace
+    host_end = facts.host.link(present.host_end)
     names = [line.split(" ", 1)[1] for line in trace.lines if line.startswith("netns ")] if trace else []
     if names:
         sandbox = replace(sandbox, netns=Netns(names[0], sandbox.netns.inode), named_by_plan=True)
@@ -57,19 +58,21 @@ def recognize(found: Found, sandbox: Sandbox, facts: Facts) -> Record:
     addresses = _addresses(inside, inner.name)
     endpoint = Endpoint(
         sandbox,
-        host_end.master or "",
-        host_end.name,
-        naming.peer_of(host_end.name),
+        present.link or "",
+        present.host_end,
+        naming.peer_of(present.host_end),
         inner.name,
         addresses=addresses,
         routes=_routes(inside, inner.name),
         replaced=tuple(route for line in trace.lines if (route := _replaced(line))) if trace else (),
         mac=inner.mac,
         mtu=inner.mtu if inner.mtu != ETHERNET_MTU else None,
-        host_mtu=host_end.mtu if host_end.mtu != ETHERNET_MTU else None,
+        host_mtu=host_end.mtu if host_end and host_end.mtu != ETHERNET_MTU else None,
         enable_ipv6=_ipv6_was_off(inside, addresses),
-        isolated=host_end.isolated,
+        isolated=host_end.isolated if host_end else False,
         sole=all(link.name in ("lo", inner.name) for link in inside.links) if inside else True,
+        kind=inner.kind,
+        mode=inner.mode,
     )
     endpoint = replace(_with_ports(endpoint, found.marked, facts), files=tuple(_files(endpoint, facts)))
     steps = (*lower(endpoint, CLASSIC), *_of_the_bridge(endpoint, facts))

@@ -91,10 +91,9 @@ def outcome_line(planned: Plan, *, applied: bool) -> str:
     for change in planned.changes:
         endpoint = change.endpoint
         if change.present and not planned.inverse:
-            lines.append(
-                f"  {endpoint.ifname} {', '.join(endpoint.addresses)}  <->  "
-                f"{endpoint.host_end} on {endpoint.bridge}"
-            )
+            end = endpoint.kind if endpoint.on_parent else endpoint.host_end
+            addresses = ", ".join(endpoint.addresses)
+            lines.append(f"  {endpoint.ifname} {addresses}  <->  {end} on {endpoint.bridge}")
     return "\n".join(lines)
 
 

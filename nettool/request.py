@@ -87,6 +87,10 @@ class CreateNetwork(Value):
     options: tuple[str, ...] = ()
     pools: str = ""
     dns: bool = False
+    parent: str | None = None
+    vlan: int | None = None
+    mode: str | None = None
+    host_addresses: tuple[str, ...] = ()
 
 
 class RemoveNetwork(Value):

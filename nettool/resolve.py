@@ -11,7 +11,9 @@ import re
 
 from nettool import naming
 from nettool.errors import UsageError
-from nettool.facts import Netns, RouteFact
+from nettool.facts import ON_PARENT, Netns, RouteFact
+from nettool.interfaces import present_interface
+from nettool.ipam import gateway_of
 from nettool.model import Endpoint, Sandbox
 from nettool.plan import Problem
 from nettool.value import Value, replace
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Final
 
     from nettool.facts import Facts, LinkFact, NamespaceFacts, NeighbourFact, SandboxFact
+    from nettool.interfaces import Present
+    from nettool.model import Network
     from nettool.request import Attach, Target
 
     Interface = IPv4Interface | IPv6Interface
@@ -30,6 +34,11 @@ if TYPE_CHECKING:
 
 ETHERNET_MTU: Final = 1500
 """What a new veth has; a bridge with another MTU needs it named."""
+PASSTHRU: Final = "passthru"
+"""A macvlan that takes over its parent, with the parent's MAC."""
+ROUTED: Final = ("l3", "l3s")
+"""The modes of ipvlan in which the parent is a router, and no neighbour is asked for its MAC."""
+_LINK: Final = "link"
 _MAC: Final = r"[0-9a-f]{2}(:[0-9a-f]{2}){5}"
 
 
@@ -55,6 +64,13 @@ class Wanted(Value):
     mac: str | None
     known_ends: tuple[str, ...] = ()
     """Host ends that nettool has on record: its own, whatever their names."""
+    network: Network | None = None
+    """The network that is on the link, where there is one."""
+
+    @property
+    def on_parent(self) -> bool:
+        """Whether the interface is made on the link itself."""
+        return self.network is not None and self.network.kind in ON_PARENT
 
 
 def parse_attach(request: Attach) -> Wanted:
@@ -227,10 +243,13 @@ def resolve_attach(wanted: Wanted, sandbox: Sandbox, facts: Facts, findings: Fin
     """Decide everything about the endpoint: names, MTU, gateway, routes."""
     request = wanted.request
     inside = facts.namespace(sandbox.netns)
-    bridge = _bridge(request.bridge, facts, findings)
+    if wanted.network is not None and wanted.on_parent:
+        bridge = _parent(wanted.network, facts, findings)
+    else:
+        bridge = _bridge(request.bridge, facts, findings)
     present = present_interface(wanted, facts, inside)
-    ifname = present[1].name if present else request.ifname or _free_ifname(inside)
-    host_end = present[0].name if present else request.host_ifname or naming.host_end(
+    ifname = present.inner.name if present else request.ifname or _free_ifname(inside)
+    host_end = present.host_end if present else request.host_ifname or naming.host_end(
         sandbox.netns.inode or sandbox.target, request.bridge, ifname
     )  # fmt: skip
     mtu = bridge.mtu if bridge and bridge.mtu != ETHERNET_MTU else None
@@ -238,12 +257,42 @@ def resolve_attach(wanted: Wanted, sandbox: Sandbox, facts: Facts, findings: Fin
         sandbox, request.bridge, host_end, naming.peer_of(host_end), ifname,
         addresses=tuple(str(address) for address in wanted.addresses),
         mac=wanted.mac, mtu=request.mtu or mtu, host_mtu=mtu,
-        keep_bridge_mac=None if present and present[0].master else _bridge_mac_to_keep(bridge),
+        keep_bridge_mac=None if present and present.link else _bridge_mac_to_keep(bridge),
         enable_ipv6=_ipv6_is_off(wanted, inside),
-        forget=_outdated(wanted, facts, present[1].mac if present else None),
+        forget=_outdated(wanted, facts, present.inner.mac if present else None),
         sole=all(link.name in ("lo", ifname) for link in inside.links) if inside else True,
     )  # fmt: skip
+    if wanted.network is not None and wanted.on_parent:
+        endpoint = _on_parent(endpoint, wanted.network, wanted, present)
     return _with_routes(endpoint, wanted, facts, findings)
+
+
+def _on_parent(endpoint: Endpoint, network: Network, wanted: Wanted, present: Present | None) -> Endpoint:
+    """Decide what is different without a bridge.
+
+    The MAC comes from the address: who had it before had the same, so that no neighbour behind the
+    parent sends to another one. An ipvlan, and a macvlan that is all there is, have the parent's.
+    """
+    endpoint = replace(endpoint, kind=network.kind, mode=network.mode)
+    mac = present.inner.mac if present else naming.mac_of("endpoint", wanted.addresses[0].ip)
+    return replace(
+        endpoint,
+        mac=wanted.mac or (mac if endpoint.has_mac else None),
+        mtu=wanted.request.mtu or network.mtu or endpoint.mtu,
+        host_mtu=None,
+        keep_bridge_mac=None,
+    )
+
+
+def _parent(network: Network, facts: Facts, findings: Findings) -> LinkFact | None:
+    link = facts.host.link(network.bridge or "")
+    if link is None:
+        hints = (f"nettool restore, which makes what is gone of network {network.name}",)
+        why = f"network {network.name} is on it"
+        findings.problem(f"there is no interface {network.bridge} on this host", why, hints=hints)
+    elif not link.up:
+        findings.notes.append(f"{link.name} is down: nothing passes it until `ip link set {link.name} up`")
+    return link
 
 
 def _bridge(name: str, facts: Facts, findings: Findings) -> LinkFact | None:
@@ -264,33 +313,6 @@ def _bridge(name: str, facts: Facts, findings: Findings) -> LinkFact | None:
     return link
 
 
-def present_interface(
-    wanted: Wanted, facts: Facts, inside: NamespaceFacts | None
-) -> tuple[LinkFact, LinkFact] | None:
-    """Return the host end and inner end of the endpoint that the request means, when it is there.
-
-    A sandbox has one endpoint on a network unless the caller names another interface.
-    """
-    if inside is None:
-        return None
-    pairs = [
-        (host_end, inner)
-        for host_end in facts.host.links
-        if (inner := facts.peer_in(host_end, inside)) is not None and _is_meant(wanted, host_end, inner)
-    ]
-    asked = {str(address) for address in wanted.addresses}
-    by_address = (pair for pair in pairs if asked & set(inside.addresses_of(pair[1].name)))
-    return next(by_address, pairs[0] if pairs else None)
-
-
-def _is_meant(wanted: Wanted, host_end: LinkFact, inner: LinkFact) -> bool:
-    request = wanted.request
-    own = naming.is_marked(host_end.name) or host_end.name in (request.host_ifname, *wanted.known_ends)
-    if request.ifname is not None:
-        return own and inner.name == request.ifname
-    return own and host_end.master in (request.bridge, None)
-
-
 def _free_ifname(inside: NamespaceFacts | None) -> str:
     taken = {link.name for link in inside.links} if inside else set()
     number = 0
@@ -309,10 +331,11 @@ def _bridge_mac_to_keep(bridge: LinkFact | None) -> str | None:
 
 def _outdated(wanted: Wanted, facts: Facts, own_mac: str | None) -> tuple[NeighbourFact, ...]:
     asked = {str(address.ip) for address in wanted.addresses}
+    link = (wanted.network.shim if wanted.network else None) or wanted.request.bridge
     return tuple(
         neighbour
         for neighbour in facts.host.neighbours
-        if neighbour.link == wanted.request.bridge and neighbour.ip in asked and neighbour.mac != own_mac
+        if neighbour.link == link and neighbour.ip in asked and neighbour.mac != own_mac
     )
 
 
@@ -328,11 +351,17 @@ def _with_routes(endpoint: Endpoint, wanted: Wanted, facts: Facts, findings: Fin
     gateways: dict[int, IPAddress | None] = {}
     for family in sorted({address.version for address in wanted.addresses}):
         gateway = gateways[family] = _gateway(wanted, family, facts, findings)
+        if gateway is None and _is_routed(wanted):
+            direct = RouteFact(family, "default", None, endpoint.ifname, scope=_LINK if family == 4 else None)
+            default, old = _default_route(direct, endpoint, wanted, facts, findings)
+            routes += [default] if default else []
+            replaced += [old] if old else []
         if gateway is None:
             continue
         if not _on_link(gateway, wanted.addresses):
             routes.append(_host_route(gateway, endpoint.ifname))
-        default, old = _default_route(gateway, endpoint, wanted, facts, findings)
+        by_gateway = RouteFact(family, "default", str(gateway), endpoint.ifname)
+        default, old = _default_route(by_gateway, endpoint, wanted, facts, findings)
         routes += [default] if default else []
         replaced += [old] if old else []
     for destination, via in wanted.routes:
@@ -344,10 +373,18 @@ def _with_routes(endpoint: Endpoint, wanted: Wanted, facts: Facts, findings: Fin
 
 def _gateway(wanted: Wanted, family: int, facts: Facts, findings: Findings) -> IPAddress | None:
     request = wanted.request
-    if request.gateway == "none":
+    if request.gateway == "none" or _is_routed(wanted):
         return None
     if wanted.gateway is not None and wanted.gateway.version == family:
         return wanted.gateway
+    if wanted.network is not None and wanted.on_parent:
+        return _of_network(wanted.network, wanted, family)
+    return _of_bridge(wanted, family, facts, findings)
+
+
+def _of_bridge(wanted: Wanted, family: int, facts: Facts, findings: Findings) -> IPAddress | None:
+    """Return the bridge's own address, which is the gateway of what is behind it."""
+    request = wanted.request
     addresses = [address for address in wanted.addresses if address.version == family]
     if facts.host.link(request.bridge) is None:
         first = addresses[0].network.network_address + 1
@@ -369,6 +406,22 @@ def _gateway(wanted: Wanted, family: int, facts: Facts, findings: Findings) -> I
     return of_bridge[0].ip
 
 
+def _is_routed(wanted: Wanted) -> bool:
+    """Whether all goes to the parent, which is a router: there a gateway is never asked for its MAC."""
+    network = wanted.network
+    return network is not None and network.mode in ROUTED and wanted.request.gateway != "none"
+
+
+def _of_network(network: Network, wanted: Wanted, family: int) -> IPAddress | None:
+    """Return the router that the network's own subnet names, for the first address that is in one."""
+    for address in wanted.addresses:
+        for subnet in network.subnets:
+            inside = address.version == family and address.ip in ipaddress.ip_network(subnet.cidr)
+            if inside and str(address.ip) != gateway_of(subnet):
+                return ipaddress.ip_address(gateway_of(subnet))
+    return None
+
+
 def _on_link(gateway: IPAddress, addresses: Iterable[Interface]) -> bool:
     if gateway.version == 6 and gateway.is_link_local:
         return True
@@ -382,12 +435,11 @@ def _host_route(gateway: IPAddress, link: str) -> RouteFact:
 
 
 def _default_route(
-    gateway: IPAddress, endpoint: Endpoint, wanted: Wanted, facts: Facts, findings: Findings
+    default: RouteFact, endpoint: Endpoint, wanted: Wanted, facts: Facts, findings: Findings
 ) -> tuple[RouteFact | None, RouteFact | None]:
     """Return the default route to make, and the one whose place it takes."""
     inside = facts.namespace(endpoint.sandbox.netns)
-    old = inside.default_route(gateway.version) if inside else None
-    default = RouteFact(gateway.version, "default", str(gateway), endpoint.ifname)
+    old = inside.default_route(default.family) if inside else None
     if old is None or (old.via, old.link) == (default.via, default.link):
         return replace(default, metric=old.metric if old and old.metric != 1024 else 0), None
     if old.link == endpoint.ifname:
@@ -395,7 +447,7 @@ def _default_route(
     described = " ".join(old.words())
     if wanted.request.default_route == "keep":
         findings.notes.append(
-            f"the sandbox keeps its IPv{gateway.version} default route ({described}); "
+            f"the sandbox keeps its IPv{default.family} default route ({described}); "
             "--default-route replace puts this endpoint's in its place"
         )
         return None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nettool import naming
 from nettool.text import columns, safe
 from nettool.value import Value
 
@@ -24,6 +25,8 @@ class Row(Value):
     addresses: tuple[str, ...] = ()
     host_end: str | None = None
     bridge: str | None = None
+    parent: str | None = None
+    """The host's interface that it is made on, where it has no end on the host."""
 
     def document(self) -> dict[str, Any]:
         """Return the row as a JSON value."""
@@ -45,6 +48,7 @@ def _rows(sandbox: SandboxFact, facts: Facts) -> Iterator[Row]:
         return
     for link in links:
         host_end = next((end for end in facts.host.links if facts.are_peers(end, link, namespace)), None)
+        parent = facts.parent_of(link, namespace) if naming.is_marked(link.alias or "") else None
         yield Row(
             name,
             sandbox.answers_to,
@@ -52,6 +56,7 @@ def _rows(sandbox: SandboxFact, facts: Facts) -> Iterator[Row]:
             _addresses(namespace, link.name),
             host_end.name if host_end else None,
             host_end.master if host_end else None,
+            parent.name if parent else None,
         )
 
 
@@ -81,5 +86,6 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    cells = (row.sandbox, row.interface, ", ".join(row.addresses), row.host_end, row.bridge)
+    end = f"on {row.parent}" if row.parent else row.host_end
+    cells = (row.sandbox, row.interface, ", ".join(row.addresses), end, row.bridge)
     return tuple(safe(cell) if cell else "-" for cell in cells)

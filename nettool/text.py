@@ -38,3 +38,8 @@ def columns(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
     return tuple("   ".join(cells).rstrip() for cells in padded)
+
+
+def a(noun: str) -> str:
+    """Return a noun with the article that it takes."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"

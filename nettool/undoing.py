@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from nettool.detaching import restore
 from nettool.errors import Refused
+from nettool.facts import ON_PARENT
 from nettool.history import COMMITTED, later_work, meant
+from nettool.networks import users_of
 from nettool.plan import Change, NetworkChange, Plan, Problem, Scope, undo_steps
 from nettool.presence import PRESENT
 
@@ -41,9 +43,20 @@ def plan_undo(request: Undo, facts: Facts, records: Records) -> Plan:
         restores=() if run.inverse else tuple(_as_it_is(run, started, facts)),
         undoes=run.id,
     ).against(facts)
+    planned = planned.with_problems(_in_use(run, facts, records))
     if not planned.to_do:
         return planned
     return planned.with_problems((*_missing(run, planned), *_later(run, records.runs)))
+
+
+def _in_use(run: Logged, facts: Facts, records: Records) -> Iterator[Problem]:
+    """Find networks that would go from under their endpoints: one without steps is used by no other run."""
+    for change in run.networks if not run.inverse else ():
+        record = records.network(change.name)
+        if change.before is None and record is not None and record.network.kind in ON_PARENT:
+            users = users_of(record.network, facts, records)
+            if users:
+                yield Problem(f"network {change.name} is in use", (f"by {', '.join(users)}",))
 
 
 def choose(name: str, runs: Iterable[Logged]) -> Logged:
@@ -73,6 +86,9 @@ def _networks_turned_round(run: Logged, records: Records) -> Iterator[NetworkCha
         now = records.network(change.name)
         if now == change.after:
             yield change.turned()
+        elif now is not None and change.before is None and not now.connections:
+            # Which addresses were given out last went on since then.
+            yield NetworkChange(None, now)
         elif now is not None and change.before is not None and change.after is not None:
             back = now
             for kept in {*change.before.connections, *change.after.connections}:

@@ -77,7 +77,8 @@ def _wanted(lines: Iterable[tuple[str, str]]) -> tuple[str | None, ...]:
 
 
 def _bridges() -> set[str | None]:
-    return {record.network.bridge for record in read_networks()}
+    networks = [record.network for record in read_networks()]
+    return {name for network in networks for name in (network.bridge, network.shim)}
 
 
 def _restore(mode: Mode, only: str | None) -> None:

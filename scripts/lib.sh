@@ -45,6 +45,16 @@ need_tools() {
     fi
 }
 
+# need_kernel: as root install a full kernel and what boots it, when they are missing.
+need_kernel() {
+    have qemu-system-x86_64 && compgen -G '/boot/vmlinuz-*-amd64' >/dev/null && return
+    if ((EUID == 0)) && have apt-get; then
+        install_packages linux-image-amd64 qemu-system-x86
+    else
+        die 'missing: a full kernel, and what boots it; try: sudo apt-get install linux-image-amd64 qemu-system-x86'
+    fi
+}
+
 # install_packages NAME[|NAME]…: with no service started, now or at boot, and nothing removed.
 install_packages() {
     local choice packages=() had_docker=1

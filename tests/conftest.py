@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from battery import PARTS, Cases, Report
 from hosts import Host, HostUnavailableError
+from parent_kinds import makes
 from real import Docker, EngineUnavailableError, Podman
 
 if TYPE_CHECKING:
@@ -60,6 +61,16 @@ def cases(record_property: Callable[[str, object], None]) -> Iterator[Cases]:
     counted = Cases()
     yield counted
     record_property("cases", counted.count)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this kernel cannot make: `scripts/test --kernel` boots one that can, and skips nothing."""
+    needed = {kind for mark in item.iter_markers("kernel") for kind in mark.args}
+    missing = sorted(kind for kind in needed if not makes(kind))
+    if missing and "NETTOOL_TEST_KERNEL" in os.environ:
+        pytest.fail(f"this kernel makes no {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"this kernel makes no {', '.join(missing)}: scripts/test --kernel boots one that does")
 
 
 def pytest_configure() -> None:

@@ -49,11 +49,16 @@ def plug(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
 
 def join(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
     """Return the sandbox's half: the interface, its addresses and routes."""
-    netns, link, key = endpoint.sandbox.netns, endpoint.ifname, f"veth {endpoint.host_end}"
+    key = endpoint.key
     moved = (iproute.move_into(endpoint, with_key=key), iproute.rename(endpoint, with_key=key))
+    return (*(moved if dialect == CLASSIC else ()), *configure(endpoint, dialect))
+
+
+def configure(endpoint: Endpoint, dialect: str) -> tuple[Step, ...]:
+    """Return what an interface gets once it is in its sandbox, whatever it is made of."""
+    netns, link, key = endpoint.sandbox.netns, endpoint.ifname, endpoint.key
     ipv6 = (iproute.enable_ipv6(link, netns, dialect, with_key=key),)
     return (
-        *(moved if dialect == CLASSIC else ()),
         *(ipv6 if endpoint.enable_ipv6 else ()),
         iproute.set_up(link, netns, dialect, with_key=key),
         *(iproute.add_address(link, cidr, netns, dialect, with_key=key) for cidr in endpoint.addresses),
@@ -69,7 +74,7 @@ def _route(endpoint: Endpoint, route: RouteFact, dialect: str, key: str) -> Step
         if old is not None:
             return iproute.replace_default(route, old, netns, dialect)
     plain = dialect == CLASSIC and endpoint.sole and route.destination == "default"
-    name_device = not plain or _link_local(route)
+    name_device = not plain or route.via is None or _link_local(route)
     return iproute.add_route(route, netns, dialect, with_key=key, name_device=name_device)
 
 
@@ -105,7 +110,7 @@ def _add_bridge(network: Network) -> Step:
 
 
 def _no_advertisements(network: Network, facts: Facts) -> tuple[Step, ...]:
-    if not network.own_bridge or facts.host.sysctl("net.ipv6.conf.all.forwarding") is None:
+    if not network.own_bridge or not facts.host.has_ipv6:
         return ()
     bridge = network.bridge or ""
     return (iproute.refuse_advertisements(bridge, with_key=f"bridge {bridge}"),)

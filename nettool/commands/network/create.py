@@ -33,6 +33,10 @@ def run(arguments: Arguments) -> int:
         labels=arguments.texts("label"),
         dns=arguments.flag("dns"),
         options=arguments.texts("option"),
+        parent=arguments.text("parent"),
+        vlan=arguments.number("vlan"),
+        mode=arguments.text("mode"),
+        host_addresses=arguments.texts("host_address"),
         pools=os.environ.get("NETTOOL_ADDRESS_POOLS") or DEFAULT_POOLS,
     )
     return execute(request, Mode.of(arguments))
@@ -48,13 +52,17 @@ VERB = Verb(
     options=(
         Option(
             ("--driver",),
-            "What it is made of: a bridge, or nothing (none: sandboxes with only lo).",
+            "What it is made of: a bridge; interfaces straight on one of the host's (macvlan, ipvlan; vlan: "
+            "macvlan on a VLAN's); or nothing (none: sandboxes with only lo).",
             default="bridge",
-            choices=("bridge", "none"),
+            choices=("bridge", "macvlan", "ipvlan", "vlan", "none"),
         ),
         Option(("--subnet",), "Its addresses, IPv4 or IPv6; may be repeated.", Kind.TEXTS, metavar="CIDR"),
         Option(
-            ("--gateway",), "The bridge's address in a subnet; the first one.", Kind.TEXTS, metavar="ADDR"
+            ("--gateway",),
+            "The bridge's address in a subnet, or the router's that is there; the first one.",
+            Kind.TEXTS,
+            metavar="ADDR",
         ),
         Option(("--ip-range",), "The part that addresses are given out of.", Kind.TEXTS, metavar="CIDR"),
         Option(
@@ -75,6 +83,26 @@ VERB = Verb(
             Kind.TEXTS,
             metavar="KEY=VALUE",
         ),
+        Option(
+            ("--parent",), "The host's interface that leads there; for macvlan, ipvlan, vlan.", metavar="NAME"
+        ),
+        Option(
+            ("--vlan",),
+            "The number of a VLAN on the parent; its interface is made where there is none.",
+            Kind.NUMBER,
+            metavar="N",
+        ),
+        Option(
+            ("--mode",),
+            "macvlan: bridge, private, vepa or passthru. ipvlan: l2, l3 or l3s. The first is usual.",
+            metavar="MODE",
+        ),
+        Option(
+            ("--host-address",),
+            "The host's own address beside the containers, by which it reaches them; may be repeated.",
+            Kind.TEXTS,
+            metavar="ADDR",
+        ),
         Option(("--label",), "A note of your own; may be repeated.", Kind.TEXTS, metavar="KEY=VALUE"),
         Option(("--dns",), "A name server on its gateway that knows its containers' names.", Kind.FLAG),
         DRY_RUN,
@@ -85,5 +113,6 @@ VERB = Verb(
         "nettool network create backend",
         "nettool network create frontend --subnet 10.20.0.0/24 --subnet fd20::/64 --dry-run",
         "nettool network create vault --internal --subnet 10.30.0.0/24",
+        "nettool network create lan --driver macvlan --parent eth0 --subnet 192.168.1.0/24",
     ),
 )
