@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -127,8 +128,8 @@ for _ in sys.stdin:
 """
 
 
-def serve(host: Host, name: str, pid: int | None = None, port: int = PORT) -> subprocess.Popen[str]:
-    """Answer with `name` on every protocol, in a container or (None) on the host itself."""
+def serve(host: Host, name: str, pid: int | str | None = None, port: int = PORT) -> subprocess.Popen[str]:
+    """Answer with `name` on every protocol, in a container, a named namespace or (None) on the host."""
     process = host.popen(*_enter(pid), sys.executable, "-I", "-S", "-c", _SERVER, name, str(port))
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n", process.stderr
@@ -143,7 +144,9 @@ def ask(host: Host, pid: int | None, questions: Iterable[tuple[str, str, int]]) 
     return answers
 
 
-def _enter(pid: int | None) -> tuple[str, ...]:
+def _enter(pid: int | str | None) -> tuple[str, ...]:
+    if isinstance(pid, str):
+        return ("nsenter", f"--net=/run/netns/{pid}")
     return ("nsenter", f"--net=/proc/{pid}/ns/net") if pid else ()
 
 
@@ -156,3 +159,11 @@ def uplink(host: Host, name: str = "up0") -> int:
         host.check(*_enter(place), "ip", "address", "add", f"192.0.2.{end}/24", "dev", link)
         host.check(*_enter(place), "ip", "address", "add", f"2001:db8::{end}/64", "dev", link, "nodad")
     return pid
+
+
+def settle(host: Host) -> None:
+    """Wait for the bridges' own IPv6 addresses: the kernel asks for no neighbour without one."""
+    for _ in range(300):
+        if not host.check("ip", "-6", "address", "show", "tentative"):
+            return
+        time.sleep(0.01)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from reach import PORT, Flow, serve, uplink
+from reach import PORT, Flow, serve, settle, uplink
 from shims import Rule, Shims, commands_in
 from snapshot import difference
 
@@ -33,8 +33,8 @@ def _furnish(host: Host) -> int:
     _must(host, *CREATE.split())
     host.check("ip", "netns", "add", "web")
     _must(host, "network", "connect", "lan", "netns:web")
-    host.popen("ip", "netns", "exec", "web", "sleep", "1000")
-    serve(host, "web", int(host.check("ip", "netns", "pids", "web").split()[0]))
+    serve(host, "web", "web")
+    settle(host)
     return outside
 
 

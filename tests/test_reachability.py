@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from hosts import Host
-from reach import PORT, ask, protocols, serve, uplink
+from reach import PORT, ask, protocols, serve, settle, uplink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,15 +109,8 @@ def _furnished(host: Host, policy: str) -> Scene:
         host.inside(outside, "ip", "route", "add", f"fd{number}::/64", "via", "2001:db8::1")
     for name, pid in pids.items():
         serve(host, name, pid)
-    _settle(host)
+    settle(host)
     return Scene(host, policy, pids)
-
-
-def _settle(host: Host) -> None:
-    """Wait for the bridges' own IPv6 addresses: the kernel asks for no neighbour without one."""
-    for _ in range(500):
-        if not host.check("ip", "-6", "address", "show", "tentative"):
-            return
 
 
 @pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
