@@ -38,6 +38,12 @@ _KILLED: Final = 124
 # How often a step is taken back at most.
 _TRIES: Final = 2
 _BATCH_FAILED: Final = r"Command failed -:(\d+)"
+# What ip, sysctl and both variants of iptables say of what is not there; a link that is no bridge port
+# any more does not support a port's settings.
+_MISSING: Final = re.compile(
+    "Cannot find device|No such file or directory|does a matching rule exist|No chain/target/match"
+    "|does not exist|Operation not supported"
+)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -194,8 +200,7 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
 
 def _was_gone(step: Step, said: str, transaction: _Transaction) -> bool:
     """Whether a step failed since what it should take away had gone: a sandbox takes its cable along."""
-    missing = "Cannot find device" in said or "No such file or directory" in said
-    if not missing or not isinstance(step.makes, Gone):
+    if _MISSING.search(said) is None or not isinstance(step.makes, Gone):
         return False
     return decide(step, _read_again(transaction)).status is Status.ALREADY
 
