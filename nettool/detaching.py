@@ -7,6 +7,7 @@ name of its host end. What nettool did not make is never in the plan.
 from __future__ import annotations
 
 from nettool import naming
+from nettool.drivers.ports import shared
 from nettool.errors import Refused, TargetNotFound
 from nettool.facts import Netns, RouteFact
 from nettool.iproute import CLASSIC, MODERN
@@ -14,6 +15,7 @@ from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import Endpoint, Record
 from nettool.plan import Change, NetworkChange, Plan, Scope, inverse
+from nettool.ports import read_note
 from nettool.presence import PRESENT
 from nettool.resolve import Findings, check_dialect, resolve_sandbox
 from nettool.value import replace
@@ -134,18 +136,23 @@ def _adopt(
         netns=Netns(names[0] if names else sandbox.netns.name, sandbox.netns.inode),
         named_by_plan=bool(names),
     )
-    replaced = tuple(route for line in trace.lines if (route := _replaced(line))) if trace else ()
+    lines = trace.lines if trace else ()
+    replaced = tuple(route for line in lines if (route := _replaced(line)))
+    addresses = inside.addresses_of(inner.name) if inside else ()
     endpoint = Endpoint(
         named,
         host_end.master or "",
         host_end.name,
         naming.peer_of(host_end.name),
         inner.name,
-        addresses=inside.addresses_of(inner.name) if inside else (),
+        # Published ports lead to the first address of a family, and never to a link-local one.
+        addresses=tuple(sorted(addresses, key=lambda cidr: cidr.startswith("fe80:"))),
         routes=tuple(r for r in inside.routes if r.link == inner.name and r.via) if inside else (),
         replaced=replaced,
+        ports=tuple(port for line in lines if (port := read_note(line))),
     )
-    keys = tuple(step.makes.key for step in lower(endpoint, CLASSIC) if step.scope is not Scope.HOST)
+    steps = (*shared(endpoint, facts), *lower(endpoint, CLASSIC))
+    keys = tuple(step.makes.key for step in steps if step.scope is not Scope.HOST)
     return Record(endpoint, CLASSIC, keys)
 
 

@@ -10,7 +10,9 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from nettool.effects import Gone
 from nettool.errors import NettoolError, Refused, UsageError
+from nettool.fileeffects import File, Folder, NameServer
 from nettool.renderers.variables import endpoints_of, runtime_of
 from nettool.text import safe
 
@@ -64,22 +66,28 @@ def choose_form(target: str, wanted: str | None) -> str:
 def render(planned: Plan, facts: Facts, form: str) -> str:
     """Return the plan in a form.
 
-    Raises Refused for a script that could not find its sandbox, and for published ports.
+    Raises Refused for a script that could not find its sandbox, or what names are made of.
     """
-    if form not in ("json", "mermaid") and any(change.endpoint.ports for change in planned.changes):
-        raise Refused(
-            "published ports cannot be exported in this form",
-            why=("a script does not know who else uses the chains that they share",),
-            hints=("--dry-run prints the commands",),
-        )
     if form == "json":
         from nettool.render import document
 
         return json.dumps(document(planned, facts), indent=2) + "\n"
+    if form != "mermaid":
+        _require_no_names(planned)
     if form in _RUN:
         _require_container(planned)
     text: str = import_module(f"nettool.renderers.{form}").render(planned, facts)
     return text
+
+
+def _require_no_names(planned: Plan) -> None:
+    facts = (step.makes.fact if isinstance(step.makes, Gone) else step.makes for step in planned.steps)
+    if any(isinstance(fact, (File, Folder, NameServer)) for fact in facts):
+        raise Refused(
+            f"cannot export in this form: {planned.title}",
+            why=("names are files and a server, which a script does not know how to look at",),
+            hints=("--dry-run prints the commands", "--format json saves the plan"),
+        )
 
 
 def _require_container(planned: Plan) -> None:

@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 from nettool.errors import UsageError
-from nettool.value import Value
+from nettool.value import Value, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,23 @@ class PublishedPort(Value):
         ip = f"[{self.host_ip}]" if ":" in (self.host_ip or "") else self.host_ip
         allowed = f"@{','.join(self.allow_from)}" if self.allow_from else ""
         return f"{f'{ip}:' if ip else ''}{span(self.host_ports)}:{span(self.ports)}/{self.protocol}{allowed}"
+
+    def note(self) -> str:
+        """Return it as a script notes it, for `read_note`."""
+        return f"port {'documented' if self.documented else 'own'} {self.variant or '-'} {self}"
+
+
+def read_note(line: str) -> PublishedPort | None:
+    """Read what a script has noted of a port that it published; None for a line of another kind."""
+    words = line.split(" ")
+    if len(words) != 4 or words[0] != "port" or words[2] not in ("-", "-nft", "-legacy"):
+        return None
+    try:
+        port = parse_port(words[3])
+    except UsageError:
+        return None
+    variant = "" if words[2] == "-" else words[2]
+    return replace(port, documented=words[1] == "documented", variant=variant)
 
 
 def span(ports: tuple[int, ...], joint: str = "-") -> str:
