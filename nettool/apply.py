@@ -36,10 +36,15 @@ if TYPE_CHECKING:
 _SLOW: Final = (Inside, VethPair, OnParent)
 # Statuses from here on mean that a command was cut off: what it did is not known.
 _KILLED: Final = 124
-_MISSING: Final = ("Cannot find device", "No such file or directory", " 0 flow entries have been deleted")
 # How often a step is taken back at most.
 _TRIES: Final = 2
 _BATCH_FAILED: Final = r"Command failed -:(\d+)"
+# What ip, sysctl, conntrack and both variants of iptables say of what is not there; a link that is no bridge port
+# any more does not support a port's settings.
+_MISSING: Final = re.compile(
+    "Cannot find device|No such file or directory|does a matching rule exist|No chain/target/match"
+    "|does not exist|Operation not supported| 0 flow entries have been deleted"
+)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -196,8 +201,7 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
 
 def _was_gone(step: Step, said: str, transaction: _Transaction) -> bool:
     """Whether a step failed since what it should take away had gone: a sandbox takes its cable along."""
-    missing = any(text in said for text in _MISSING)
-    if not missing or not isinstance(step.makes, (Gone, FlowForgotten)):
+    if _MISSING.search(said) is None or not isinstance(step.makes, (Gone, FlowForgotten)):
         return False
     return decide(step, _read_again(transaction)).status is Status.ALREADY
 

@@ -6,7 +6,7 @@ still need stays, and whoever is left takes it back at its end.
 
 from __future__ import annotations
 
-from nettool.drivers import ports
+from nettool.drivers import bridge, ports
 from nettool.plan import Change, Scope, inverse
 from nettool.value import Value, replace
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from nettool.facts import Facts
-    from nettool.model import Record, Records
+    from nettool.model import NetworkRecord, Record, Records
     from nettool.plan import Step
 
 
@@ -61,20 +61,27 @@ def along_with(leaving: Iterable[Record], staying: Iterable[Record], facts: Fact
     near = tuple(staying)
     ends = {record.endpoint.host_end for record in (*publishing, *near)}
     far = (record for record in records.endpoints if record.endpoint.host_end not in ends)
-    others = tuple(record for record in (*near, *far) if record.endpoint.ports)
-    networks = any(record.network.has_rules for record in records.networks)
+    others = (*near, *far)
+    needed = needed_by(records.networks, others, facts)
     taken: dict[str, Step] = {}
     handed: dict[tuple[str, str], None] = {}
     for record in publishing:
-        heir = next((r for r in others if r.endpoint.bridge == record.endpoint.bridge), None)
         for step in ports.shared(record.endpoint, facts):
             key = step.makes.key
-            if step.scope is Scope.FIREWALL and not others and not networks:
+            if step.scope is Scope.FIREWALL and key not in needed:
                 taken[key] = step
             elif step.scope is Scope.PUBLISHING and key in record.made:
+                heir = next((r for r in others if key in needed_by((), (r,), facts)), None)
                 if heir is None:
                     taken[key] = step
                 else:
                     handed[heir.endpoint.host_end, key] = None
     flows = (step for record in publishing for step in ports.ended_flows(record.endpoint, facts))
     return Along(tuple(taken.values()), tuple(handed), tuple(flows))
+
+
+def needed_by(networks: Iterable[NetworkRecord], endpoints: Iterable[Record], facts: Facts) -> frozenset[str]:
+    """Return the keys of the steps that networks and published ports rest on, each on its own families'."""
+    made = (step for r in networks if r.network.has_rules for step in bridge.create(r.network, facts))
+    shared = (step for r in endpoints for step in ports.shared(r.endpoint, facts))
+    return frozenset(step.makes.key for step in (*made, *shared))

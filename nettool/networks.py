@@ -10,6 +10,7 @@ from nettool.drivers import bridge, dns, macvlan
 from nettool.drivers.options import parse_options
 from nettool.errors import TargetNotFound, UsageError
 from nettool.ipam import Subnet, free_subnet, gateway_of, parse_pools
+from nettool.leaving import needed_by
 from nettool.lowering import check_tools
 from nettool.model import Network, NetworkRecord
 from nettool.plan import NetworkChange, Plan, Scope, Status, inverse
@@ -261,9 +262,8 @@ def plan_remove(request: RemoveNetwork, facts: Facts, records: Records) -> Plan:
         raise TargetNotFound(f"there is no network {request.name!r}", why=(f"networks: {known}",))
     findings = Findings()
     _check_unused(record.network, facts, records, findings)
-    others = any(r.network.has_rules for r in records.networks if r != record)
-    last = not others and not any(r.endpoint.ports for r in records.endpoints)
-    steps = tuple(step for step in _steps(record.network, facts) if _goes(step, record, last=last))
+    needed = needed_by((r for r in records.networks if r != record), records.endpoints, facts)
+    steps = tuple(step for step in _steps(record.network, facts) if _goes(step, record, needed))
     undone = inverse(steps)
     check_tools(undone, facts, findings)
     return Plan(
@@ -280,10 +280,10 @@ def plan_remove(request: RemoveNetwork, facts: Facts, records: Records) -> Plan:
     ).against(facts)
 
 
-def _goes(step: Step, record: NetworkRecord, *, last: bool) -> bool:
+def _goes(step: Step, record: NetworkRecord, needed: frozenset[str]) -> bool:
     if step.scope is Scope.FIREWALL:
         # They are ours by their names, whichever network was the first.
-        return last
+        return step.makes.key not in needed
     return step.scope is Scope.NETWORK and step.makes.key in record.made
 
 

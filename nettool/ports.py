@@ -44,6 +44,10 @@ class PublishedPort(Value):
         allowed = f"@{','.join(self.allow_from)}" if self.allow_from else ""
         return f"{f'{ip}:' if ip else ''}{span(self.host_ports)}:{span(self.ports)}/{self.protocol}{allowed}"
 
+    def note(self) -> str:
+        """Return it as a script notes it: that there are rules to look for is all that is read of it."""
+        return f"port {'documented' if self.documented else 'own'} {self.variant or '-'} {self}"
+
 
 def span(ports: tuple[int, ...], joint: str = "-") -> str:
     """Return a range as it is written: one number, or the first and the last."""

@@ -125,7 +125,9 @@ def _is_about_ports(request: Request) -> bool:
         return True
     if not isinstance(request, (Detach, Disconnect, Collect, RestoreEndpoint)):
         return False
-    return any(record.endpoint.ports for record in read_records().endpoints)
+    records = read_records()
+    noted = any(line.startswith("port ") for trace in records.traces for line in trace.lines)
+    return noted or any(record.endpoint.ports for record in records.endpoints)
 
 
 def _publishes(request: Request) -> bool:

@@ -11,7 +11,17 @@ from nettool.factsfile import decode_in, load_document
 from nettool.pipeline import change, execute, make_plan
 from nettool.reading import facts_reader
 from nettool.render import document
-from nettool.request import Attach, Detach, Target
+from nettool.request import (
+    Attach,
+    Connect,
+    CreateNetwork,
+    Detach,
+    Disconnect,
+    Publish,
+    RemoveNetwork,
+    Target,
+    Unpublish,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +31,13 @@ if TYPE_CHECKING:
     from nettool.facts import Facts
     from nettool.pipeline import Mode
     from nettool.plan import Plan
+    from nettool.request import Request
 
-CLASSES: Final = (Attach, Detach, Target)
+_REQUESTS: Final[dict[str, type[Request]]] = {
+    each.__name__: each
+    for each in (Attach, Detach, CreateNetwork, RemoveNetwork, Connect, Disconnect, Publish, Unpublish)
+}
+CLASSES: Final = (*_REQUESTS.values(), Target)
 _COMPARED: Final = ("host", "dialect", "sandboxes", "steps")
 
 
@@ -30,8 +45,8 @@ def apply_saved(path: str, mode: Mode) -> int:
     """Carry out the plan in a file. Raises Refused when the host has changed, with what differs."""
     saved = load_document(path, "plan")
     wanted = saved.get("request")
-    detach = isinstance(wanted, dict) and wanted.get("is") == "Detach"
-    request = decode_in(path, wanted, CLASSES, Detach) if detach else decode_in(path, wanted, CLASSES, Attach)
+    named = _REQUESTS.get(str(wanted.get("is"))) if isinstance(wanted, dict) else None
+    request: Request = decode_in(path, wanted, CLASSES, named or Attach)
 
     def agree(planned: Plan, facts: Facts) -> None:
         _compare(saved, planned, facts)
@@ -48,13 +63,24 @@ def _compare(saved: dict[str, Any], planned: Plan, facts: Facts) -> None:
     if planned.decisions and not planned.to_do and not planned.conflicts:
         # Carried out already: that it is done is no reason to refuse it.
         steps = _with_status_of(now["steps"], steps)
-    differing = tuple(differences({**saved, "steps": steps}, now))
+    differing = tuple(differences({**saved, "steps": _run_or_not(steps)}, _as_compared(now)))
     if differing:
         raise Refused(
             "this host is no longer the one that the plan was made for",
             why=differing,
             hints=("plan again, and read the new plan",),
         )
+
+
+def _as_compared(document: dict[str, Any]) -> dict[str, Any]:
+    return {**document, "steps": _run_or_not(document["steps"])}
+
+
+def _run_or_not(steps: Any) -> Any:
+    """Return steps without the undo of those that do not run: what it would be is of no account."""
+    if not _is_list_of_objects(steps):
+        return steps
+    return [{**step, "undo": None} if step.get("status") == "already so" else step for step in steps]
 
 
 def _with_status_of(steps: list[dict[str, Any]], saved: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The table that the battery of faults is driven by: every kind of plan, as attach and as detach.
+"""The table that the battery of faults is driven by: every kind of plan, done and undone.
 
 A test is given a `Planned`, and the `Stage` that is set for it: a furnished host. It makes things go
 wrong there, step by step, and looks each time whether everything is as it was before.
@@ -6,10 +6,12 @@ wrong there, step by step, and looks each time whether everything is as it was b
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import re
+import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hosts import Host
-from plan_kinds import DIALECTS, FULL, KINDS, Kind, furnish
+from plan_kinds import CREATE, FULL, KINDS, Kind, furnish
 from shims import TOOLS, Rule, Shims
 from snapshot import difference
 
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
     from _pytest.mark import ParameterSet
+    from plan_kinds import Scene
 
-VERBS: Final = ("attach", "detach")
+VERBS: Final = ("do", "undo")
 KILL: Final = "kill -9 $nettool\n"
 _STRIDE: Final = 1 if FULL else 3
 _PER_STEP: Final = 2 if FULL else 1
@@ -39,6 +42,8 @@ _CHANCE: Final = {
     r"\bnt[0-9a-f]{10}": "HOST-END",
     r"\bnt-[0-9a-f]{10}": "NAME",
     r"nsfs f \d+": "nsfs",
+    # An address that was given back is not given again at once.
+    r'\\"last\\": \[[^\]]*\]': "LAST",
 }
 
 
@@ -52,19 +57,20 @@ class Planned:
     number: int = 0
 
     def places(self, count: int) -> range:
-        """Return which of so many steps are tried: all of them, or every third one."""
-        return range(self.number % min(_STRIDE, count), count, _STRIDE)
+        """Return which of so many steps are tried: all of them, every third one, or the kind's share."""
+        stride = min(max(_STRIDE, self.kind.verbs.share), count)
+        return range(self.number % stride, count, stride)
 
     def pairs(self, count: int, faults: Iterable[str], each: int = _PER_STEP) -> Iterator[tuple[int, str]]:
         """Yield a step's place and a fault for it, so that all faults come in turn."""
         known = tuple(faults)
         turn = itertools.islice(itertools.cycle(known), self.number % len(known), None)
         for place in self.places(count):
-            yield from ((place, next(turn)) for _ in range(each))
+            yield from ((place, next(turn)) for _ in range(each if self.kind.verbs.share == 1 else 1))
 
-    def unattached(self) -> Planned:
-        """Return the plan for a host that looks as this one's does when there is no endpoint."""
-        return dataclasses.replace(self, verb="attach")
+    def undone(self) -> Planned:
+        """Return the plan for a host that looks as this one's does when nothing of it has been done."""
+        return dataclasses.replace(self, verb="do")
 
 
 def table() -> list[ParameterSet]:
@@ -77,7 +83,7 @@ def table() -> list[ParameterSet]:
         )
         for number, kind in list(enumerate(KINDS))[::_STRIDE]
         for shift, verb in enumerate(VERBS)
-        for dialect in (DIALECTS if FULL else (DIALECTS[number % 2],))
+        for dialect in kind.dialects(number)
     ]
 
 
@@ -94,27 +100,30 @@ def always(then: str) -> list[Rule]:
     return [Always((tool,), then) for tool in TOOLS]
 
 
-@dataclass(frozen=True)
-class Names:
-    """What the endpoint of a plan consists of."""
+_NETWORKS: Final = "nettool:networks"
+_BRIDGE: Final = re.compile(r"\baddif (\S+)| master (\S+)| name (\S+) .*type bridge$", re.MULTILINE)
 
-    bridge: str
-    host_end: str
-    peer: str
-    inner_end: str
-    netns: str
 
-    @classmethod
-    def of(cls, plan: Mapping[str, Any]) -> Names:
-        """Read them from an attachment's dry run."""
-        cable = next(step for step in plan["steps"] if step["command"][:3] == ["ip", "link", "add"])
-        return cls(
-            bridge=plan["request"]["bridge"],
-            host_end=cable["undo"][-1],
-            peer=cable["command"][cable["command"].index("peer") + 2],
-            inner_end=plan["title"].rpartition(" as ")[2],
-            netns=plan["sandboxes"][0]["netns"]["name"],
-        )
+def names_in(plan: Mapping[str, Any], kind: Kind) -> dict[str, str]:
+    """Return what a plan is about, by the names that others have for it: of what there is."""
+    commands = "\n".join(" ".join(step["command"]) for step in plan["steps"])
+    bridge = next((name for found in _BRIDGE.findall(commands) for name in found if name), None)
+    names = {"bridge": bridge or (kind.bridges[0].name if kind.bridges else "br0")}
+    if "NETTOOL-FORWARD" in commands:
+        names["chain"] = "NETTOOL-FORWARD"
+    if marked := re.search(r"\bnt[0-9a-f]{10}\b", commands):
+        names["host_end"] = marked[0]
+    for step in plan["steps"]:
+        words = step["command"]
+        if words[:3] == ["ip", "link", "add"] and "veth" in words:
+            names |= {"host_end": step["undo"][-1], "peer": words[words.index("peer") + 2]}
+            names |= {"netns": plan["sandboxes"][0]["netns"]["name"], "inner_end": _inner_end(plan)}
+    return names
+
+
+def _inner_end(plan: Mapping[str, Any]) -> str:
+    (inner,) = {found[1] for s in plan["steps"] if (found := re.match(r"(\S+) is up in", s["makes"]))}
+    return inner
 
 
 class Stage:
@@ -124,13 +133,14 @@ class Stage:
         self.host = host
         self.shims = Shims(folder)
         self.scene = furnish(host, planned.kind, planned.dialect)
-        self.argv = self.scene.attach(planned.dialect)
+        self.argv = self.scene.do(planned.dialect)
         plan = self._plan()
-        self.names = Names.of(plan)
-        if planned.verb == "detach":
+        self.names = {**names_in(plan, planned.kind), **_processes_of(self.scene)}
+        if planned.verb == "undo":
             self.nettool(*self.argv).check_returncode()
-            self.argv = self.scene.detach(planned.dialect)
+            self.argv = self.scene.undo(planned.dialect)
             plan = self._plan()
+        self.title = str(plan["title"])
         self.steps = _to_do(plan)
         # What these do is never undone: they are not in the plan a second time.
         self.staying = [tuple(step["command"]) for step in plan["steps"] if step["stays"]]
@@ -157,7 +167,8 @@ class Stage:
 
     def look(self) -> dict[str, str]:
         """Read the host and the sandbox, and what nettool keeps, journals of ended runs aside."""
-        return {**self.scene.snapshot(), "files": "\n".join(sorted(_files(self.host.path("/run"))))}
+        parts = in_any_order(self.scene.snapshot())
+        return {**parts, "files": "\n".join(sorted(_files(self.host.path("/run"))))}
 
     def changed(self) -> str:
         """Return how the host differs from before; empty when it does not."""
@@ -186,7 +197,9 @@ class Stage:
     def comparable(self, seen: Mapping[str, str]) -> dict[str, str]:
         """Return what was seen, as it can be held against what is seen on a host that is furnished alike."""
         files = re.sub(r"\.json .*", ".json", seen["files"])
-        text = re.sub(rf"\b{self.scene.pid}\b", "PID", json.dumps({**seen, "files": files}))
+        text = json.dumps({**seen, "files": files})
+        for pid, word in ((self.scene.pid, "PID"), (self.scene.other, "OTHER")):
+            text = re.sub(rf"(?<![0-9]){pid}(?![0-9])", word, text) if pid else text
         for pattern, word in _CHANCE.items():
             text = re.sub(pattern, word, text)
         parts: dict[str, str] = json.loads(text)
@@ -222,6 +235,24 @@ class Stages:
         self._stage = None
 
 
+def in_any_order(parts: Mapping[str, str]) -> dict[str, str]:
+    """Return a snapshot with the rules of networks and ports sorted: no packet matches two of them."""
+    return {part: _sorted_rules(text) for part, text in parts.items()}
+
+
+def _sorted_rules(text: str) -> str:
+    lines = text.splitlines()
+    places = [n for n, line in enumerate(lines) if line.startswith("-A NETTOOL-") and _NETWORKS not in line]
+    for place, line in zip(places, sorted(lines[place] for place in places), strict=True):
+        lines[place] = line
+    return "\n".join(lines)
+
+
+def _processes_of(scene: Scene) -> dict[str, str]:
+    """Return the sandbox's names, where the plan is about one."""
+    return {} if scene.kind.verbs is CREATE else {"pid": str(scene.pid), "path": scene.netns}
+
+
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -239,4 +270,15 @@ def _files(run: Path) -> Iterator[str]:
         name = str(path.relative_to(run))
         if path.is_dir() or name.startswith(("netns/", "nettool/history/")) or path.suffix == ".lock":
             continue
-        yield f"{name} {path.read_text(encoding='utf-8')}" if path.suffix == ".json" else name
+        if path.suffix == ".db":
+            yield from (f"{name} {row}" for row in _rows(path))
+        else:
+            yield f"{name} {path.read_text(encoding='utf-8')}" if path.suffix == ".json" else name
+
+
+def _rows(path: Path) -> list[str]:
+    """Return what is on record of networks; a database without any is as good as none."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        # SQLite would resolve the way into the host, to a path of this machine's.
+        database.deserialize(path.read_bytes())
+        return [str(row) for row in database.execute("SELECT record FROM networks")]

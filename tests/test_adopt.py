@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from plan_kinds import KINDS, furnish, with_dialects
+from plan_kinds import ATTACHMENTS, furnish, with_dialects
 from real import IMAGE
 from snapshot import difference
 
@@ -27,11 +27,11 @@ UNTOLD: Final = (
 UNMARKED: Final = ("names given", "a name with a dot", "a keyword as a name")
 ADOPTED: Final = [
     kind
-    for kind in KINDS
+    for kind in ATTACHMENTS
     if kind.name not in (*UNTOLD, *UNMARKED, "as many kinds of steps as one plan can have")
     and kind.name not in ("named by somebody else", "mounted by somebody else")
 ]
-BY_NAME: Final = {kind.name: kind for kind in KINDS}
+BY_NAME: Final = {kind.name: kind for kind in ATTACHMENTS}
 SUBNETS: Final = ("--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
 
 

@@ -71,15 +71,14 @@ def _network(pid: int) -> str | None:
 
 
 @pytest.mark.battery("B15")
-@pytest.mark.parametrize("verb", ["attach", "detach"])
-@pytest.mark.parametrize("name", some([kind.name for kind in KINDS][::3]))
-def test_without_a_word_every_kind_of_plan_is_taken_back(host: Host, name: str, verb: str) -> None:
-    kind = next(kind for kind in KINDS if kind.name == name)
+@pytest.mark.parametrize("verb", ["do", "undo"])
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in some(KINDS[::3])])
+def test_without_a_word_every_kind_of_plan_is_taken_back(host: Host, kind: Kind, verb: str) -> None:
     scene = furnish(host, kind)
-    if verb == "detach":
-        host.nettool(*scene.attach("classic")).check_returncode()
+    if verb == "undo":
+        host.nettool(*scene.do("classic")).check_returncode()
     before = scene.snapshot()
-    words = scene.attach("classic") if verb == "attach" else scene.detach("classic")
+    words = scene.do("classic") if verb == "do" else scene.undo("classic")
 
     done = host.nettool(*words, "--confirm-within", "1s")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from plan_kinds import DIALECTS, FULL, KINDS, Kind, Scene, furnish
+from plan_kinds import ATTACHMENTS, DIALECTS, FULL, Kind, Scene, furnish
 from recorder import Recorder
 from shims import Shims, joined
 from snapshot import difference
@@ -90,7 +90,7 @@ class Desk:
             "folder": str(self.folder),
             "target": " ".join(self.scene.target),
             "attach": f"attach {' '.join(self.scene.target)} {kind.request}",
-            "detach": f"detach {' '.join(self.scene.target)} {kind.detach}",
+            "detach": f"detach {' '.join(self.scene.target)} {kind.back}",
         }
         state = _state(host)
         self.shims.set()
@@ -159,7 +159,7 @@ def _as_nobody(words: str, number: int) -> bool:
     return number % 3 == 2 and os.geteuid() == 0 and not asks_root
 
 
-_KINDS: Final = [kind for kind in KINDS if FULL or kind.name in QUICK]
+_KINDS: Final = [kind for kind in ATTACHMENTS if FULL or kind.name in QUICK]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_looking_changes_nothing(number: int, desk: Desk) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 @pytest.mark.parametrize("words", ["history", "undo last --dry-run"])
-@pytest.mark.parametrize("desk", [KINDS[0]], indirect=True, ids=[KINDS[0].name])
+@pytest.mark.parametrize("desk", [ATTACHMENTS[0]], indirect=True, ids=[ATTACHMENTS[0].name])
 def test_an_ordinary_user_is_told_so_with_words(desk: Desk, words: str) -> None:
     desk.scene.host.nettool(*desk.scene.attach("classic")).check_returncode()
     desk.read(words, as_nobody=True)

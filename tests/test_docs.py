@@ -28,6 +28,8 @@ VARYING = (
     (re.compile(r"\b[0-9a-f]{16}\b"), "239a25ad344f982c"),
     (re.compile(r"in \d+ s\b"), "in 60 s"),
     (re.compile(r"\brun-\d+"), "run-1320"),
+    # The kernel's own: whether it is there already is chance.
+    (re.compile(r" fe80::[0-9a-f:]+/64"), ""),
 )
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
 from export_plans import PLANS, made_plan, replace
 from hosts import Host
-from plan_kinds import Kind, furnish
+from plan_kinds import CONNECTIONS, NETWORKS, PORTS, Kind, furnish, some
+from shims import Shims, commands_in
+from snapshot import difference
 
 from nettool.errors import NettoolError, Refused, UsageError
 from nettool.export import choose_form, export, render
@@ -91,6 +96,15 @@ def test_a_container_that_is_not_running(form: str) -> None:
     assert "docker:web" in render(planned, facts, "runbook")
 
 
+@pytest.mark.skipif(shutil.which("dnsmasq") is None, reason="dnsmasq is not installed")
+@pytest.mark.parametrize(("form", "status"), [("bash", 4), ("runbook", 4), ("ansible", 4), ("json", 0)])
+def test_names_have_no_form_as_a_script(host: Host, form: str, status: int) -> None:
+    words = ("network", "create", "lan", "--dns", "--export", "-", "--format", form)
+    done = host.nettool(*words)
+    assert done.returncode == status, done.stderr
+    assert status == 0 or "a script has no way to look" in done.stderr
+
+
 @pytest.mark.parametrize("form", ["bash", "runbook", "json", "ansible", "mermaid"])
 def test_nothing_to_detach(form: str) -> None:
     with Host() as host:
@@ -99,3 +113,53 @@ def test_nothing_to_detach(form: str) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         if form == "bash":
             assert host.check("bash", input=done.stdout) == "nothing to do\n"
+
+
+FURTHER = [pytest.param(kind, id=kind.name) for kind in some((*NETWORKS, *CONNECTIONS, *PORTS))]
+
+
+@pytest.mark.parametrize("kind", FURTHER)
+def test_a_saved_plan_does_what_was_planned(tmp_path: Path, kind: Kind) -> None:
+    with Host() as host:
+        scene, plan = furnish(host, kind), str(tmp_path / "plan.json")
+        before, shims = scene.snapshot(), Shims(tmp_path / "shims")
+        for argv in (scene.do("classic"), scene.undo("classic")):
+            planned = commands_in(host.nettool(*argv, "--dry-run").stdout)
+            assert host.nettool(*argv, "--export", plan).returncode == 0
+            assert host.nettool("apply", plan, "--dry-run").returncode == 0
+            shims.set()
+            done = host.nettool("apply", plan, env=shims.env)
+            assert done.returncode == 0, done.stderr
+            assert shims.changes == planned
+            shims.set()
+            again = host.nettool("apply", plan, env=shims.env)
+            assert again.stdout.startswith("nothing to do") or argv != scene.do("classic")
+            assert shims.changes == []
+        left = [line for line in difference(before, scene.snapshot()).splitlines()[2:] if line[0] in "+-"]
+        assert [line for line in left if not re.search(kind.stays, line)] == []
+
+
+@pytest.mark.parametrize("kind", FURTHER)
+def test_a_runbook_has_every_command(kind: Kind) -> None:
+    with Host() as host:
+        scene = furnish(host, kind)
+        for argv in (scene.do("classic"), scene.undo("classic")):
+            plan = json.loads(host.nettool(*argv, "--dry-run", "-o", "json").stdout)["steps"]
+            done = host.nettool(*argv, "--export", "-", "--format", "runbook")
+            assert done.returncode == 0, done.stderr
+            steps = done.stdout.partition("## Steps")[2].partition("## Verification")[0]
+            sections = re.split(r"^### Step [0-9]+: ", steps, flags=re.MULTILINE)[1:]
+            blocks = [re.findall(r"```bash\n(.*)\n```", section) for section in sections]
+            # What is done, how it is verified, and how it is undone.
+            assert [shlex.split(commands[0]) for commands in blocks] == [s["command"] for s in plan]
+            undone = [shlex.split(c[2]) if len(c) > 2 else None for c in blocks]
+            assert undone == [step["undo"] for step in plan]
+            assert host.nettool(*argv).returncode == 0
+            _check_verified(host, blocks, gone=argv == scene.undo("classic"))
+
+
+def _check_verified(host: Host, blocks: list[list[str]], *, gone: bool) -> None:
+    """Check what the verification of each step that asks for an exit status says, once it is done."""
+    for command in (commands[1] for commands in blocks):
+        if " -C " in command:
+            assert (host.run(*shlex.split(command)).returncode != 0) is gone, command

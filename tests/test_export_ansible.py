@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,8 +13,8 @@ import pytest
 import yaml
 from export_plans import PLANS, check_golden, plan_with_path
 from hosts import Host
-from plan_kinds import OTHER_UPLINK, Kind, furnish
-from shims import Rule, Shims
+from plan_kinds import BY_NAME, CONNECTIONS, NETWORKS, OTHER_UPLINK, PORTS, Kind, furnish, some
+from shims import Rule, Shims, commands_in
 from snapshot import difference
 
 from nettool.errors import Refused
@@ -156,10 +157,50 @@ def test_run_for_real(tmp_path: Path, dialect: str) -> None:
         assert difference(before, scene.snapshot()) == ""
 
 
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, id=k.name) for k in some((*NETWORKS, *CONNECTIONS, *PORTS))]
+)
+def test_networks_and_ports_are_played_command_by_command(kind: Kind) -> None:
+    with Host() as host:
+        scene = furnish(host, kind)
+        for argv in (scene.do("modern"), scene.undo("modern")):
+            done = host.nettool(*argv, "--export", "-", "--format", "ansible")
+            assert done.returncode == 0, done.stderr
+            planned = json.loads(host.nettool(*argv, "--dry-run", "-o", "json").stdout)["steps"]
+            assert _steps(_load(done.stdout)) == [tuple(step["command"]) for step in planned]
+            assert host.nettool(*argv).returncode == 0
+
+
+@pytest.mark.skipif("NETTOOL_TEST_ALL" not in os.environ, reason="a run takes a minute: NETTOOL_TEST_ALL=1")
+@pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
+@pytest.mark.parametrize("name", ["an internal network", "a port of one address"])
+def test_networks_and_ports_for_real(tmp_path: Path, name: str) -> None:
+    with Host() as host:
+        scene = furnish(host, BY_NAME[name])
+        make, take, shims = tmp_path / "make.yml", tmp_path / "take.yml", Shims(tmp_path / "shims")
+        before = scene.snapshot()
+        assert host.nettool(*scene.do("classic"), "--export", str(make)).returncode == 0
+        planned = commands_in(host.nettool(*scene.do("classic"), "--dry-run").stdout)
+        assert host.nettool(*scene.do("classic")).returncode == 0
+        made = scene.snapshot()
+        assert host.nettool(*scene.undo("classic"), "--export", str(take)).returncode == 0
+        assert _play(host, take) == 0
+        assert difference(before, scene.snapshot()) == ""
+        text = make.read_text()
+        make.write_text(text.replace("PATH: ", f"PATH: {shims.folder}:"))
+        shims.set(Rule(planned[-1], "exit 2"))
+        assert _play(host, make) == 2
+        assert difference(before, scene.snapshot()) == ""
+        make.write_text(text)
+        assert _play(host, make) == 0
+        assert difference(made, scene.snapshot()) == ""
+        assert _play(host, make, changed=0) == 0
+
+
 def _play(host: Host, file: Path, changed: int | None = None) -> int:
     argv = ("ansible-playbook", "-i", "localhost,", "-c", "local", "-e",
             "ansible_python_interpreter=/usr/bin/python3", str(file))  # fmt: skip
-    done = host.run(*argv, timeout=120)
+    done = host.run(*argv, timeout=300)
     if changed is not None:
         assert f"changed={changed} " in done.stdout
     return done.returncode

@@ -1,7 +1,7 @@
-"""The laws, each checked on every kind of plan (plan_kinds.py), in both dialects, on real kernels.
+"""The laws, each checked on every kind of plan (plan_kinds.py), in its dialects, on real kernels.
 
-A kind's whole story, from the dry run to the second detachment, is played once; each law then
-looks at what was seen on the way.
+A kind's whole story, from the dry run to the second time that it is taken back, is played once; each
+law then looks at what was seen on the way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from hosts import Host
-from plan_kinds import DIALECTS, FULL, KINDS, Kind, Scene, furnish
+from plan_kinds import KINDS, Kind, Scene, furnish
 from shims import Shims, commands_in, joined
 from snapshot import difference
 
@@ -41,14 +41,14 @@ class Story:
     before: Snapshot
     dry_run: Seen
     after_dry_run: Snapshot
-    attached: Seen
-    after_attach: Snapshot
+    done: Seen
+    after_do: Snapshot
     again: Seen
-    detach_dry_run: Seen
+    undo_dry_run: Seen
     after_both: Snapshot
-    detached: Seen
-    detached_again: Seen
-    after_detach: Snapshot
+    undone: Seen
+    undone_again: Seen
+    after_undo: Snapshot
     after_other_dialect: Snapshot
     after_script: Snapshot
 
@@ -58,25 +58,25 @@ def _play(scene: Scene, shims: Shims, dialect: str) -> Story:
         shims.set()
         return Seen(scene.host.nettool(*argv, env=shims.env), shims.changes)
 
-    attach, detach = scene.attach(dialect), scene.detach(dialect)
-    (other,) = set(DIALECTS) - {dialect}
+    do, undo = scene.do(dialect), scene.undo(dialect)
+    other = next((d for d in scene.kind.verbs.dialects if d != dialect), dialect)
     story = Story(
         kind=scene.kind, before=scene.snapshot(),
-        dry_run=see((*attach, "--dry-run")), after_dry_run=scene.snapshot(),
-        attached=see(attach), after_attach=scene.snapshot(),
-        again=see(attach), detach_dry_run=see((*detach, "--dry-run")), after_both=scene.snapshot(),
-        detached=see(detach), detached_again=see(detach), after_detach=scene.snapshot(),
-        after_other_dialect=_attached_by(scene, scene.attach(other)),
+        dry_run=see((*do, "--dry-run")), after_dry_run=scene.snapshot(),
+        done=see(do), after_do=scene.snapshot(),
+        again=see(do), undo_dry_run=see((*undo, "--dry-run")), after_both=scene.snapshot(),
+        undone=see(undo), undone_again=see(undo), after_undo=scene.snapshot(),
+        after_other_dialect=_done_by(scene, scene.do(other)),
         after_script={},
     )  # fmt: skip
-    scene.host.nettool(*detach)
+    scene.host.nettool(*undo)
     scene.host.check("sh", "-ex", input=story.dry_run.done.stdout)
     story.after_script = scene.snapshot()
     return story
 
 
-def _attached_by(scene: Scene, attach: tuple[str, ...]) -> Snapshot:
-    scene.host.nettool(*attach)
+def _done_by(scene: Scene, do: tuple[str, ...]) -> Snapshot:
+    scene.host.nettool(*do)
     return scene.snapshot()
 
 
@@ -102,15 +102,10 @@ def _named(text: str, mac: str, name: str) -> str:
     return text.replace(mac, name).replace(short, name).replace(str(link_local), f"link-local {name}")
 
 
-def _dialects(number: int) -> tuple[str, ...]:
-    """Return the dialects to play a kind in: each story has a look at the other one, too."""
-    return DIALECTS if FULL else (DIALECTS[number % 2],)
-
-
 _CASES: Final = [
     pytest.param((kind, dialect), id=f"{kind.name}-{dialect}", marks=pytest.mark.xdist_group(kind.name))
     for number, kind in enumerate(KINDS)
-    for dialect in _dialects(number)
+    for dialect in kind.dialects(number)
 ]
 
 
@@ -128,58 +123,60 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 # --- 1: it converges
 
 
-def test_attach_succeeds_and_changes_the_host(story: Story) -> None:
-    assert story.attached.done.returncode == 0, story.attached.done.stderr
-    assert difference(story.before, story.after_attach)
+def test_it_succeeds_and_changes_the_host(story: Story) -> None:
+    assert story.done.done.returncode == 0, story.done.done.stderr
+    assert difference(story.before, story.after_do)
 
 
-def test_a_second_attach_finds_nothing_to_do(story: Story) -> None:
+def test_a_second_time_there_is_nothing_to_do(story: Story) -> None:
     assert story.again.done.returncode == 0, story.again.done.stderr
     assert story.again.done.stdout.startswith("nothing to do: ")
 
 
-def test_a_second_attach_runs_no_command(story: Story) -> None:
+def test_a_second_time_no_command_runs(story: Story) -> None:
     assert joined(story.again.changes) == ""
-    assert difference(story.after_attach, story.after_both) == ""
+    assert difference(story.after_do, story.after_both) == ""
 
 
-def test_a_second_detach_finds_nothing_to_do(story: Story) -> None:
-    assert story.detached_again.done.returncode == 0, story.detached_again.done.stderr
-    assert story.detached_again.done.stdout.startswith("nothing to do: ")
-    assert joined(story.detached_again.changes) == ""
+def test_what_is_gone_is_not_taken_back_again(story: Story) -> None:
+    done = story.undone_again.done
+    assert done.returncode == story.kind.verbs.gone, done.stderr
+    assert done.returncode or done.stdout.startswith("nothing to do: ")
+    assert joined(story.undone_again.changes) == ""
 
 
 # --- 2: it is reversible
 
 
-def test_detach_leaves_the_host_and_the_sandbox_as_they_were(story: Story) -> None:
-    assert story.detached.done.returncode == 0, story.detached.done.stderr
-    assert difference(story.before, story.after_detach) == ""
+def test_taken_back_it_leaves_the_host_and_the_sandbox_as_they_were(story: Story) -> None:
+    assert story.undone.done.returncode == 0, story.undone.done.stderr
+    left = [line for line in difference(story.before, story.after_undo).splitlines()[2:] if line[0] in "+-"]
+    assert [line for line in left if not re.search(story.kind.stays, line)] == []
 
 
 def test_both_dialects_end_in_the_same_state(story: Story) -> None:
     other = _without_chance(story.after_other_dialect)
-    assert difference(_without_chance(story.after_attach), other) == ""
+    assert difference(_without_chance(story.after_do), other) == ""
 
 
 # --- 3: one truth
 
 
 def test_what_runs_is_what_the_dry_run_printed(story: Story) -> None:
-    assert joined(story.attached.changes) == joined(commands_in(story.dry_run.done.stdout))
-    assert joined(story.detached.changes) == joined(commands_in(story.detach_dry_run.done.stdout))
+    assert joined(story.done.changes) == joined(commands_in(story.dry_run.done.stdout))
+    assert joined(story.undone.changes) == joined(commands_in(story.undo_dry_run.done.stdout))
 
 
 def test_the_printed_commands_leave_the_same_state_as_apply(story: Story) -> None:
     by_hand = _without_chance(story.after_script)
-    assert difference(_without_chance(story.after_attach), by_hand) == ""
+    assert difference(_without_chance(story.after_do), by_hand) == ""
 
 
 # --- 5: it minds its own
 
 
-def test_attach_only_adds(story: Story) -> None:
-    altered = [line for line in difference(story.before, story.after_attach).splitlines() if line[:1] == "-"]
+def test_it_only_adds(story: Story) -> None:
+    altered = [line for line in difference(story.before, story.after_do).splitlines() if line[:1] == "-"]
     assert [line for line in altered[1:] if not re.search(story.kind.alters, line)] == []
 
 
@@ -188,6 +185,6 @@ def test_attach_only_adds(story: Story) -> None:
 
 def test_a_dry_run_changes_nothing(story: Story) -> None:
     assert story.dry_run.done.returncode == 0, story.dry_run.done.stderr
-    assert joined((*story.dry_run.changes, *story.detach_dry_run.changes)) == ""
+    assert joined((*story.dry_run.changes, *story.undo_dry_run.changes)) == ""
     assert difference(story.before, story.after_dry_run) == ""
-    assert difference(story.after_attach, story.after_both) == ""
+    assert difference(story.after_do, story.after_both) == ""

@@ -1,16 +1,15 @@
-"""Networks: the laws for each kind of them, and who reaches whom."""
+"""Networks: who reaches whom, what is refused, what is on record. The laws: plan_kinds.py."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from plan_kinds import some
-from shims import KILL, Rule, Shims, commands_in
+from plan_kinds import BY_NAME, FORWARDS, furnish
+from shims import Rule, Shims, commands_in
 from snapshot import difference
 
 if TYPE_CHECKING:
@@ -18,76 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from battery import Cases
     from hosts import Host
-
-FORWARDS: Final = ("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",)
-DOCKER_LIKE: Final = (
-    "iptables -N DOCKER-USER",
-    "iptables -A DOCKER-USER -j RETURN",
-    "iptables -I FORWARD -j DOCKER-USER",
-    "iptables -N DOCKER-ISOLATION-STAGE-2",
-    "iptables -A DOCKER-ISOLATION-STAGE-2 -j RETURN",
-    "iptables -P FORWARD DROP",
-    "iptables -A FORWARD -i nt-other -j ACCEPT",
-)
-
-
-@dataclass(frozen=True)
-class NetworkKind:
-    """A kind of network: what is asked for, and what is on its host before."""
-
-    name: str
-    request: str
-    host: tuple[str, ...] = FORWARDS
-
-
-KINDS: Final = (
-    NetworkKind("a free subnet", "lan"),
-    NetworkKind("IPv4", "lan --subnet 10.20.0.0/24 --gateway 10.20.0.254"),
-    NetworkKind("IPv6", "lan --subnet fd20::/64"),
-    NetworkKind("both families", "lan --subnet 10.20.0.0/24 --subnet fd20::/64 --mtu 1400"),
-    NetworkKind("internal", "lan --subnet 10.20.0.0/24 --internal"),
-    NetworkKind("isolated", "lan --subnet 10.20.0.0/24 --isolate"),
-    NetworkKind("without masquerade", "lan --subnet 10.20.0.0/24 --no-masquerade"),
-    NetworkKind("a bridge of its own name", "lan --subnet 10.20.0.0/24 --bridge-name br-lan"),
-    NetworkKind(
-        "a bridge that was there", "lan --subnet 10.20.0.0/24 --bridge-name br0",
-        # What was up once has another qdisc than what never was.
-        (*FORWARDS, "ip link add name br0 address 02:42:00:00:00:07 type bridge", "ip link set br0 up",
-         "ip link set br0 down"),
-    ),
-    NetworkKind(
-        "a bridge that was there, up and addressed", "lan --subnet 10.20.0.0/24 --bridge-name br0",
-        (*FORWARDS, "ip link add name br0 address 02:42:00:00:00:07 type bridge", "ip link set br0 up",
-         "ip address add 10.20.0.1/24 dev br0"),
-    ),
-    NetworkKind("beside Docker", "lan --subnet 10.20.0.0/24", (*FORWARDS, *DOCKER_LIKE)),
-    NetworkKind("beside another network", "lan", (*FORWARDS, "nettool network create other")),
-    NetworkKind("options", "lan --subnet 10.20.0.0/24 --option stp=on --option ageing=20"),
-    NetworkKind("nothing", "lan --driver none"),
-)  # fmt: skip
-# One interface forwards by itself, though the host as a whole does not.
-NOT_FORWARDING: Final = NetworkKind(
-    "a host that does not forward", "lan --subnet 10.20.0.0/24 --subnet fd20::/64",
-    ("ip link add name up0 type veth peer name up1", "sysctl -qw net.ipv4.conf.up0.forwarding=1"),
-)  # fmt: skip
-BY_NAME: Final = {kind.name: kind for kind in (*KINDS, NOT_FORWARDING)}
-
-kinds = pytest.mark.parametrize("name", [kind.name for kind in KINDS])
-every_kind = pytest.mark.parametrize("name", some(tuple(BY_NAME)))
-
-
-def _furnish(host: Host, name: str) -> tuple[str, ...]:
-    """Furnish the host for a kind of network; return the request as a command line."""
-    kind = BY_NAME[name]
-    for command in kind.host:
-        words = command.split()
-        if words[0] == "nettool":
-            _must(host, *words[1:])
-        else:
-            host.check(*words)
-    return ("network", "create", *kind.request.split())
 
 
 def _must(host: Host, *words: str) -> str:
@@ -100,79 +30,34 @@ def _plan(host: Host, words: Sequence[str]) -> list[tuple[str, ...]]:
     return commands_in(_must(host, *words, "--dry-run"))
 
 
-@kinds
-def test_a_network_converges_and_goes_without_a_trace(host: Host, tmp_path: Path, name: str) -> None:
-    words = _furnish(host, name)
+def test_a_network_of_nothing_is_only_on_record(host: Host) -> None:
+    words = ("network", "create", "lan", "--driver", "none")
     before = host.snapshot()
-    planned = _plan(host, words)
-    assert difference(before, host.snapshot()) == ""
-    shims = Shims(tmp_path / "shims")
-    done = host.nettool(*words, env=shims.env)
-    assert done.returncode == 0, done.stderr
-    assert shims.changes == planned
-
+    _must(host, *words)
     assert _must(host, *words).startswith("nothing to do")
     assert "lan" in _must(host, "network", "ls")
-
-    _must(host, "network", "rm", "lan")
-    assert difference(before, host.snapshot()) == ""
-    assert "lan" not in _must(host, "network", "ls")
-
-
-@kinds
-def test_creating_and_removing_can_be_undone(host: Host, name: str) -> None:
-    words = _furnish(host, name)
-    before = host.snapshot()
-    _must(host, *words)
-    made = host.snapshot()
     _must(host, "undo", "last")
-    assert difference(before, host.snapshot()) == ""
     assert "lan" not in _must(host, "network", "ls")
     _must(host, *words)
     _must(host, "network", "rm", "lan")
-    _must(host, "undo", "last")
-    assert difference(made, host.snapshot()) == ""
+    assert "lan" not in _must(host, "network", "ls")
+    assert difference(before, host.snapshot()) == ""
+
+
+def test_what_is_undone_is_on_record_no_more(host: Host) -> None:
+    host.check(*FORWARDS[0].split())
+    _must(host, "network", "create", "lan")
     assert "lan" in _must(host, "network", "ls")
-
-
-@pytest.mark.battery("B1")
-@every_kind
-def test_a_network_that_fails_at_any_step_is_taken_back(
-    host: Host, tmp_path: Path, name: str, cases: Cases
-) -> None:
-    words = _furnish(host, name)
-    before, shims = host.snapshot(), Shims(tmp_path / "shims")
-    for number, step in enumerate(some(_plan(host, words))):
-        shims.set(Rule(step, "exit 4" if number % 2 else '"$real" "$@"; exit 3'))
-        done = host.nettool(*words, env=shims.env)
-        assert done.returncode == 1, done.stderr
-        assert difference(before, host.snapshot()) == "", step
-        cases.add()
-
-
-@pytest.mark.battery("B2")
-@every_kind
-@pytest.mark.parametrize("verb", ["create", "rm"])
-def test_a_network_killed_at_any_step_is_taken_back(
-    host: Host, tmp_path: Path, name: str, verb: str, cases: Cases
-) -> None:
-    words = _furnish(host, name)
-    if verb == "rm":
-        _must(host, *words)
-        words = ("network", "rm", "lan")
-    before, shims = host.snapshot(), Shims(tmp_path / "shims")
-    for number, step in enumerate(some(_plan(host, words))):
-        then = (f"{KILL}exit 1", f'"$real" "$@"; {KILL}exit 0', f'{KILL}sleep 0.1; exec "$real" "$@"')
-        shims.set(Rule(step, then[number % 3]))
-        host.nettool(*words, env=shims.env)
-        _must(host, "recover")
-        assert difference(before, host.snapshot()) == "", step
-        assert _must(host, "recover") == "nothing to recover\n"
-        cases.add()
+    _must(host, "undo", "last")
+    assert "lan" not in _must(host, "network", "ls")
+    _must(host, "network", "create", "lan")
+    _must(host, "network", "rm", "lan")
+    _must(host, "undo", "last")
+    assert "lan" in _must(host, "network", "ls")
 
 
 def test_chains_stay_while_another_network_needs_them(host: Host) -> None:
-    _furnish(host, "IPv4")
+    host.check(*FORWARDS[0].split())
     _must(host, "network", "create", "one")
     alone = host.snapshot()
     _must(host, "network", "create", "two")
@@ -181,6 +66,17 @@ def test_chains_stay_while_another_network_needs_them(host: Host) -> None:
     assert "later work rests on it" in refused.stderr
     _must(host, "network", "rm", "two")
     assert difference(alone, host.snapshot()) == ""
+
+
+def test_each_family_of_chains_goes_with_the_last_network_that_has_it(host: Host) -> None:
+    host.check(*FORWARDS[0].split())
+    before = host.snapshot()
+    _must(host, "network", "create", "both", "--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
+    _must(host, "network", "create", "one", "--subnet", "10.21.0.0/24")
+    _must(host, "network", "rm", "both")
+    assert before["host: ip6tables"] == host.snapshot()["host: ip6tables"]
+    _must(host, "network", "rm", "one")
+    assert difference(before, host.snapshot()) == ""
 
 
 def _run_of(host: Host, title: str) -> str:
@@ -512,7 +408,7 @@ def test_a_crash_before_the_record_is_made_good(host: Host) -> None:
 
 
 def test_forwarding_of_single_interfaces_outlives_a_rollback(host: Host, tmp_path: Path) -> None:
-    words = _furnish(host, NOT_FORWARDING.name)
+    words = furnish(host, BY_NAME["a network on a host that does not forward"]).do("classic")
     before, shims = host.snapshot(), Shims(tmp_path / "shims")
     shims.set(Rule(_plan(host, words)[-1], "exit 1"))
     assert host.nettool(*words, env=shims.env).returncode == 1

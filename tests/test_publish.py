@@ -1,4 +1,4 @@
-"""Published ports: the laws for each kind of them, who reaches them, and what is in the way."""
+"""Published ports: who reaches them, and what is in the way. The laws: plan_kinds.py."""
 
 from __future__ import annotations
 
@@ -6,79 +6,20 @@ import json
 import shlex
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
-from plan_kinds import FULL, some
-from shims import KILL, Rule, Shims, commands_in
+from plan_kinds import BY_NAME, FULL, PORTS, PUBLISH, furnish, some
 from snapshot import difference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from battery import Cases
     from hosts import Host
-
-DOCKER: Final = (
-    "iptables -t nat -N DOCKER", "iptables -N DOCKER",
-    "iptables -P FORWARD DROP", "iptables -A FORWARD -o br-lan -j DOCKER",
-    "iptables -A FORWARD -i br-lan -j ACCEPT",
-    "iptables -A FORWARD -o br-lan -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-    "iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
-    "iptables -t nat -A OUTPUT -m addrtype --dst-type LOCAL ! --dst 127.0.0.0/8 -j DOCKER",
-)  # fmt: skip
-CREATE: Final = ("nettool network create lan --bridge-name br-lan --subnet 10.20.0.0/24 --subnet fd20::/64",)
-
-
-@dataclass(frozen=True)
-class PortKind:
-    """A kind of published ports: what is asked for, and what the bridge is like."""
-
-    name: str
-    ports: str
-    host: tuple[str, ...] = CREATE
-    by_hand: bool = False
-    """Whether somebody else has wired the containers."""
-
-
-KINDS: Final = (
-    PortKind("both families", "8080:80"),
-    PortKind("one address", "192.0.2.1:8080:80/tcp"),
-    PortKind("the host's own", "127.0.0.1:8080:80"),
-    PortKind("IPv6 alone", "[2001:db8::1]:8080:80"),
-    PortKind("a range", "8080-8083:80-83"),
-    PortKind("udp and sctp", "53:5353/udp 132:132/sctp"),
-    PortKind("for some", "8080:80 --allow-from 192.0.2.0/24 --allow-from 2001:db8::/64"),
-    PortKind("on a bare bridge", "8080:80", ()),
-    PortKind("beside a published one", "8080:80", (*CREATE, "nettool publish {other} 9090:90")),
-    PortKind("the documented form", "8080:80 --dialect classic", DOCKER),
-    PortKind("own chains beside Docker's", "8080:80 --dialect modern", DOCKER),
-)
-OF_OTHERS: Final = (
-    PortKind("of an interface made by hand", "8080:80", (), by_hand=True),
-    PortKind("of one on Docker's bridge", "8080:80 --dialect classic", DOCKER, by_hand=True),
-)
-BY_NAME: Final = {kind.name: kind for kind in (*KINDS, *OF_OTHERS)}
-kinds = pytest.mark.parametrize("name", BY_NAME)
 
 
 def _must(host: Host, *words: str) -> str:
     done = host.nettool(*words)
     assert done.returncode == 0, f"{words}: {done.stderr}"
     return done.stdout
-
-
-def _uplink(host: Host) -> int:
-    """Make somebody on another network, who knows no way back into a container's."""
-    pid = host.container(serve=True)
-    host.check("ip", "link", "add", "name", "up0", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
-    for end, there in (("1", ()), ("2", ("nsenter", f"--net=/proc/{pid}/ns/net"))):
-        link = "eth0" if there else "up0"
-        host.check(*there, "ip", "link", "set", "dev", link, "up")
-        host.check(*there, "ip", "address", "add", f"192.0.2.{end}/24", "dev", link)
-        host.check(*there, "ip", "address", "add", f"2001:db8::{end}/64", "dev", link, "nodad")
-    return pid
 
 
 @dataclass(frozen=True)
@@ -91,71 +32,22 @@ class Scene:
     words: tuple[str, ...]
 
 
-def _ports(name: str) -> list[str]:
-    return BY_NAME[name].ports.split(" --", maxsplit=1)[0].split()
-
-
 def _furnish(host: Host, name: str) -> Scene:
-    """Furnish the host for a kind of ports."""
-    kind = BY_NAME[name]
-    outside = _uplink(host)
-    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-    host.add_bridge("br-lan", *(() if kind.host[:1] == CREATE else ("10.20.0.1/24", "fd20::1/64")))
-    pid, other = host.container(serve=True), host.container()
-    for command in [c for c in kind.host if "publish" not in c]:
-        words = command.split()
-        _must(host, *words[1:]) if words[0] == "nettool" else host.check(*words)
-    for number, each in enumerate((pid, other), 2):
-        ips = (f"10.20.0.{number}/24", f"fd20::{number}/64")
-        if kind.by_hand:
-            _wire(host, each, f"hand{number}", ips)
-            continue
-        words = [word for ip in ips for word in ("--ip", ip)]
-        _must(host, "attach", "--pid", str(each), "--bridge", "br-lan", *words)
-    for command in [c for c in kind.host if "publish" in c]:
-        _must(host, *command.format(other=f"pid:{other}").split()[1:])
-    return Scene(pid, other, outside, ("publish", f"pid:{pid}", *kind.ports.split()))
+    """Furnish the host for a kind of ports, with somebody on another network, who knows no way back."""
+    scene = furnish(host, BY_NAME[name], serve=True)
+    outside = host.container(serve=True)
+    host.check("ip", "link", "set", "dev", "up1", "netns", str(outside), "name", "eth0")
+    host.inside(outside, "ip", "link", "set", "dev", "eth0", "up")
+    host.inside(outside, "ip", "address", "add", "192.0.2.2/24", "dev", "eth0")
+    host.inside(outside, "ip", "address", "add", "2001:db8::2/64", "dev", "eth0", "nodad")
+    return Scene(scene.pid, scene.other, outside, scene.do("classic"))
 
 
-def _wire(host: Host, pid: int, end: str, ips: Sequence[str]) -> None:
-    """Wire a container without nettool."""
-    veth = ("type", "veth", "peer", "name", "eth0", "netns", str(pid))
-    host.check("ip", "link", "add", "name", end, "master", "br-lan", "up", *veth)
-    host.inside(pid, "ip", "link", "set", "dev", "eth0", "up")
-    for ip in ips:
-        host.inside(pid, "ip", "address", "add", ip, "dev", "eth0", *(("nodad",) if ":" in ip else ()))
-    for gateway in ("10.20.0.1", "fd20::1"):
-        host.inside(pid, "ip", "route", "add", "default", "via", gateway)
+def _ports(name: str) -> list[str]:
+    return BY_NAME[name].request.split(" --", maxsplit=1)[0].split()
 
 
-def _plan(host: Host, words: Sequence[str]) -> list[tuple[str, ...]]:
-    return commands_in(_must(host, *words, "--dry-run"))
-
-
-@kinds
-def test_a_published_port_converges_and_goes_without_a_trace(host: Host, tmp_path: Path, name: str) -> None:
-    scene = _furnish(host, name)
-    pid, words = scene.pid, scene.words
-    before = host.snapshot(pid)
-    planned = _plan(host, words)
-    assert difference(before, host.snapshot(pid)) == ""
-    shims = Shims(tmp_path / "shims")
-    done = host.nettool(*words, env=shims.env)
-    assert done.returncode == 0, done.stderr
-    assert shims.changes == planned
-    made = host.snapshot(pid)
-    assert _must(host, *words).startswith("nothing to do")
-    assert f"pid:{pid}" in _must(host, "ports")
-    _must(host, "unpublish", f"pid:{pid}", "--all")
-    assert difference(before, host.snapshot(pid)) == ""
-    assert f"pid:{pid}" not in _must(host, "ports")
-    _must(host, "undo", "last")
-    assert difference(made, host.snapshot(pid)) == ""
-    _must(host, "unpublish", f"pid:{pid}", *dict.fromkeys(_ports(name)))
-    assert difference(before, host.snapshot(pid)) == ""
-
-
-@pytest.mark.parametrize("name", [kind.name for kind in KINDS])
+@pytest.mark.parametrize("name", some([kind.name for kind in PORTS if kind.verbs is PUBLISH]))
 def test_ports_go_with_their_interface(host: Host, name: str) -> None:
     scene = _furnish(host, name)
     pid, words = scene.pid, scene.words
@@ -185,31 +77,30 @@ def _without_macs(parts: dict[str, str]) -> dict[str, str]:
     return {part: text for part, text in parts.items() if "tables" in part}
 
 
-@pytest.mark.battery("B1")
-@pytest.mark.parametrize("verb", ["publish", "unpublish"])
-@pytest.mark.parametrize("name", some(tuple(BY_NAME)))
-def test_ports_that_fail_or_are_killed_at_any_step(
-    host: Host, tmp_path: Path, name: str, verb: str, cases: Cases
-) -> None:
-    scene = _furnish(host, name)
-    pid, words = scene.pid, scene.words
-    if verb == "unpublish":
-        _must(host, *words)
-        words = ("unpublish", f"pid:{pid}", "--all")
-    before, shims = host.snapshot(pid), Shims(tmp_path / "shims")
-    # The kinds share most of their steps: each kind has a third of its own.
-    turn = list(BY_NAME).index(name) % 3
-    for number, step in enumerate(_plan(host, words)[turn::3]):
-        shims.set(Rule(step, "exit 4" if number % 2 else '"$real" "$@"; exit 3'))
-        done = host.nettool(*words, env=shims.env)
-        assert done.returncode == 1, done.stderr
-        assert difference(before, host.snapshot(pid)) == "", step
-        then = (f"{KILL}exit 1", f'"$real" "$@"; {KILL}exit 0', f'{KILL}sleep 0.1; exec "$real" "$@"')
-        shims.set(Rule(step, then[number % 3]))
-        host.nettool(*words, env=shims.env)
-        _must(host, "recover")
-        assert difference(before, host.snapshot(pid)) == "", step
-        cases.add(2)
+def test_ports_are_taken_back_one_by_one(host: Host) -> None:
+    scene = _furnish(host, "ports of udp and sctp")
+    before = host.snapshot(scene.pid)
+    _must(host, *scene.words)
+    _must(host, "unpublish", f"pid:{scene.pid}", "53:5353/udp")
+    assert "udp" not in _must(host, "ports")
+    assert "sctp" in _must(host, "ports")
+    _must(host, "unpublish", f"pid:{scene.pid}", "132:132/sctp")
+    assert difference(before, host.snapshot(scene.pid)) == ""
+    assert _must(host, "ports") == "no ports are published\n"
+
+
+def test_what_ports_share_goes_with_the_last_that_needs_it(host: Host) -> None:
+    scene = _furnish(host, "a port on a bare bridge")
+    before = host.snapshot(scene.pid)
+    _must(host, *scene.words)
+    # In IPv4 alone, and not for the host's own 127.0.0.1.
+    _must(host, "publish", f"pid:{scene.other}", "192.0.2.1:9090:90")
+    _must(host, "unpublish", f"pid:{scene.pid}", "--all")
+    after = host.snapshot(scene.pid)
+    assert before["host: ip6tables"] == after["host: ip6tables"]
+    assert before["host: sysctl"] == after["host: sysctl"]
+    _must(host, "unpublish", f"pid:{scene.other}", "--all")
+    assert difference(before, host.snapshot(scene.pid)) == ""
 
 
 # --- who reaches whom
@@ -230,7 +121,9 @@ def _settle(host: Host) -> None:
 
 
 @pytest.mark.parametrize("policy", ["ACCEPT", "DROP"])
-@pytest.mark.parametrize("name", ["both families", "on a bare bridge", "own chains beside Docker's"])
+@pytest.mark.parametrize(
+    "name", ["a port in both families", "a port on a bare bridge", "a port in own chains beside Docker's"]
+)
 def test_everybody_reaches_a_published_port(host: Host, name: str, policy: str) -> None:
     scene = _furnish(host, name)
     pid, words = scene.pid, scene.words
@@ -254,7 +147,7 @@ def test_everybody_reaches_a_published_port(host: Host, name: str, policy: str) 
 
 
 def test_a_port_of_this_host_alone_is_for_nobody_else(host: Host) -> None:
-    scene = _furnish(host, "the host's own")
+    scene = _furnish(host, "a port of the host's own")
     outside, other = scene.outside, scene.other
     _must(host, *scene.words)
     # Somebody beside the host, or in a container, may send to 127.0.0.1 by force.
@@ -285,7 +178,7 @@ def test_a_port_of_this_host_alone_is_for_nobody_else(host: Host) -> None:
 
 
 def test_only_some_may_use_it(host: Host) -> None:
-    scene = _furnish(host, "for some")
+    scene = _furnish(host, "a port for some")
     outside, other = scene.outside, scene.other
     _must(host, *scene.words)
     _settle(host)
@@ -297,7 +190,7 @@ def test_only_some_may_use_it(host: Host) -> None:
 
 
 def test_a_range_keeps_its_order(host: Host) -> None:
-    scene = _furnish(host, "a range")
+    scene = _furnish(host, "a range of ports")
     pid, outside = scene.pid, scene.outside
     server = host.popen(
         "nsenter", f"--net=/proc/{pid}/ns/net", "python3", "-m", "http.server", "--bind", "::", "82"
@@ -311,7 +204,7 @@ def test_a_range_keeps_its_order(host: Host) -> None:
 
 
 def test_ports_of_an_interface_that_somebody_else_made(host: Host) -> None:
-    scene = _furnish(host, "of an interface made by hand")
+    scene = _furnish(host, "a port of an interface made by hand")
     before = host.snapshot(scene.pid)
     _must(host, *scene.words)
     assert _reaches(host, scene.outside, "192.0.2.1:8080")
@@ -335,7 +228,7 @@ def test_ports_where_the_hosts_rules_are_in_the_other_variant(host: Host) -> Non
     done = host.run("iptables-legacy", "-A", "FORWARD", "-i", "nt-other", "-j", "ACCEPT")
     if done.returncode or "legacy" in host.check("iptables", "-V"):
         pytest.skip(f"no second variant of iptables here: {done.stderr.strip()}")
-    scene = _furnish(host, "udp and sctp")
+    scene = _furnish(host, "ports of udp and sctp")
     before = host.check("iptables-legacy-save")
     _must(host, "publish", f"pid:{scene.pid}", "8080:80", "--allow-from", "192.0.2.0/24")
     assert _reaches(host, scene.outside, "192.0.2.1:8080")
@@ -379,7 +272,7 @@ def test_ports_where_the_hosts_rules_are_in_the_other_variant(host: Host) -> Non
 def test_what_cannot_be_published_is_refused(module_host: Host, words: str, status: int, said: str) -> None:
     host = module_host
     if "br-lan" not in host.check("ip", "-o", "link"):
-        _furnish(host, "beside a published one")
+        _furnish(host, "a port beside a published one")
         host.popen("python3", "-m", "http.server", "7070")
         while not _reaches(host, None, "127.0.0.1:7070"):
             pass
@@ -398,7 +291,7 @@ def test_what_cannot_be_published_is_refused(module_host: Host, words: str, stat
 
 
 def test_a_stale_rule_goes_as_is_said(host: Host) -> None:
-    scene = _furnish(host, "both families")
+    scene = _furnish(host, "a port in both families")
     rule = (
         "-p tcp --dport 8080 -m comment --comment nettool:nt0123456789 -j DNAT --to-destination 10.9.9.9:80"
     )
@@ -426,7 +319,7 @@ def test_nothing_leads_into_an_internal_network(host: Host) -> None:
 
 @pytest.mark.skipif(not FULL, reason="a second network's containers: scripts/test --all")
 def test_a_published_port_is_no_way_round_isolation(host: Host) -> None:
-    scene = _furnish(host, "both families")
+    scene = _furnish(host, "a port in both families")
     _must(host, *scene.words)
     _must(host, "network", "create", "apart", "--subnet", "10.30.0.0/24")
     apart = host.container()

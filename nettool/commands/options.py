@@ -73,8 +73,7 @@ PUBLISH: Final = (
     ),
 )
 
-PLAN: Final = (
-    DRY_RUN,
+EXPORT: Final = (
     Option(
         ("--export",),
         "Write the plan to a file instead: .sh script, .md runbook, .json saved plan, .yml Ansible; "
@@ -86,6 +85,11 @@ PLAN: Final = (
         "The form to export, when the file's name does not say it.",
         choices=("bash", "runbook", "json", "ansible", "mermaid"),
     ),
+)
+
+PLAN: Final = (
+    DRY_RUN,
+    *EXPORT,
     DIALECT,
     EXPLAIN,
     FACTS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Operand, Option, Verb
-from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, PUBLISH
+from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, EXPORT, PUBLISH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ VERB = Verb(
         Option(("--ifname",), "The container's interface; that of its default route.", metavar="NAME"),
         DIALECT,
         DRY_RUN,
+        *EXPORT,
         EXPLAIN,
         *APPLY,
     ),

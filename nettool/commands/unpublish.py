@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Kind, Operand, Option, Verb
-from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN
+from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN, EXPORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,6 @@ VERB = Verb(
         Operand("target", "Whom: web, docker:web, pid:1310, netns:blue, or the path of a namespace."),
         Operand("ports", "The ports, as they were published.", required=False, many=True),
     ),
-    options=(Option(("--all",), "All of the container's.", Kind.FLAG), DRY_RUN, EXPLAIN, *APPLY),
+    options=(Option(("--all",), "All of the container's.", Kind.FLAG), DRY_RUN, *EXPORT, EXPLAIN, *APPLY),
     examples=("nettool unpublish web 8080:80", "nettool unpublish web --all"),
 )

@@ -21,6 +21,7 @@ from nettool.renderers.variables import (
     Variable,
     Words,
     endpoints_of,
+    network_of,
     runtime_of,
     variables_of,
 )
@@ -62,7 +63,7 @@ def render(planned: Plan, facts: Facts) -> str:
     endpoints, words = endpoints_of(planned), Words(variables_of(planned))
     tasks = [_task(n, step, words, inverse=planned.inverse) for n, step in enumerate(planned.steps, 1)]
     restores = enumerate(planned.restores, len(tasks) + 1)
-    name = "Take an interface away from a sandbox" if planned.inverse else "Give a sandbox an interface"
+    name = _name_of(planned)
     making = endpoints[0].sandbox if endpoints and not planned.inverse else None
     return fill(
         "playbook.yml.j2",
@@ -70,11 +71,19 @@ def render(planned: Plan, facts: Facts) -> str:
         tasks=tasks,
         undone=[] if planned.inverse else [task for task in reversed(tasks) if task.has_undo],
         restored=[_task(n, step, words, inverse=True) for n, step in restores],
-        notes=any(task.has_note for task in tasks),
+        # A network, and ports by themselves, are taken back by a play of their own.
+        notes=bool(endpoints) and any(task.has_note for task in tasks),
         forgotten=[_text(name) for name in _records(endpoints, words)] if planned.inverse else [],
         making=making is not None,
         **_sandbox(making, words),
     )
+
+
+def _name_of(planned: Plan) -> str:
+    if endpoints_of(planned):
+        return "Take an interface away from a sandbox" if planned.inverse else "Give a sandbox an interface"
+    what = "a network" if network_of(planned) else "published ports"
+    return f"{'Take' if planned.inverse else 'Make'} {what}{' away' if planned.inverse else ''}"
 
 
 def _sandbox(sandbox: Sandbox | None, words: Words) -> dict[str, Any]:
@@ -140,8 +149,10 @@ def _character(character: str) -> str:
 def _task(number: int, step: Step, words: Words, *, inverse: bool) -> _Task:
     gone = isinstance(step.makes, effects.Gone)
     fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
-    looked, output = probe(fact, words), f"nettool_look_{number}.stdout"
+    looked, output = probe(fact, step, words), f"nettool_look_{number}.stdout"
     is_so = f"{output} == nettool_expect" if looked.exact else f"nettool_expect in {output}"
+    if looked.silent:
+        is_so = f"nettool_look_{number}.rc == 0"
     if isinstance(fact, effects.NetnsName):
         if not inverse:
             is_so = f"{output} == nettool_sandbox.stdout"

@@ -6,6 +6,7 @@ nettool's own words alone, since a newline in a comment would run what follows i
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,28 +14,26 @@ from nettool import effects
 from nettool.iproute import CLASSIC
 from nettool.plan import Command, Scope
 from nettool.renderers import Escaped, fill, own, shell
+from nettool.renderers.looks import Steps, bash_word, join, needed_looks, replaces, width
 from nettool.renderers.variables import (
     CIDRS,
-    IPS,
     NETNS_FOLDER,
     Kind,
-    Slashed,
     Variable,
     Words,
     endpoints_of,
+    network_of,
     runtime_of,
     variables_of,
 )
-from nettool.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nettool.effects import Fact
-    from nettool.facts import Facts, Netns
-    from nettool.model import Endpoint
-    from nettool.plan import Plan, Step
-    from nettool.renderers.variables import Piece, Word
+    from nettool.facts import Facts
+    from nettool.model import Endpoint, Sandbox
+    from nettool.plan import Plan
+    from nettool.renderers.variables import Word
 
 _V4: Final = r"([0-9]{1,3}\.){3}[0-9]{1,3}"
 _V6: Final = "[0-9A-Fa-f:]{2,}[0-9A-Fa-f:.]*"
@@ -56,33 +55,18 @@ _PATTERNS: Final = {
 _PROGRAMS: Final = {
     "docker": "docker", "podman": "podman", "containerd": "ctr", "crio": "crictl", "lxc": "lxc-info",
 }  # fmt: skip
-_WIDER: Final = (Scope.SANDBOX, Scope.NETWORK, Scope.HOST)
+_WIDER: Final = (Scope.SANDBOX, Scope.FIREWALL, Scope.HOST)
+"""Steps that others may need: those of these scopes are not simply taken back."""
 _USED: Final = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
 _WHY_COLUMN: Final = 34
-
-
-class ScriptStep(Value):
-    """One step of the script: three bits of shell, and the plan's word for why."""
-
-    number: int
-    step: Step
-    look: Escaped
-    do: Escaped
-    undo: Escaped | None
-
-    @property
-    def why(self) -> str:
-        """What the step is for."""
-        return self.step.why
 
 
 def render(planned: Plan, facts: Facts) -> str:
     """Return the script of a plan."""
     del facts  # what the script needs to know of a host, it finds out when it runs
-    endpoints = endpoints_of(planned)
-    if not endpoints:
+    if not planned.steps:
         return fill("nothing.sh.j2")
-    script = _Script(planned, endpoints, Words(variables_of(planned)))
+    script = _Script(planned, endpoints_of(planned), Words(variables_of(planned)))
     values = {**script.shared(), **(script.detaching() if planned.inverse else script.attaching())}
     template = "detach.sh.j2" if planned.inverse else "attach.sh.j2"
     return fill(template, **values, **script.top(values), **script.tools())
@@ -94,14 +78,18 @@ class _Script:
     def __init__(self, planned: Plan, endpoints: tuple[Endpoint, ...], words: Words) -> None:
         self._planned = planned
         self._endpoints = endpoints
-        self._sandbox = endpoints[0].sandbox
+        # A plan without endpoints is about the host alone, and reaches into no sandbox.
+        self._sandbox = endpoints[0].sandbox if endpoints else None
         self._words = words
-        self._runtime = None if planned.inverse else runtime_of(self._sandbox)
-        self._by_pid = self._sandbox.pid is not None or self._runtime is not None
+        self._runtime = runtime_of(self._sandbox) if self._sandbox and not planned.inverse else None
+        self._by_pid = self._runtime is not None or (
+            self._sandbox is not None and self._sandbox.pid is not None
+        )
         self._classic = planned.dialect == CLASSIC
-        self._own = tuple(self._step(n, step) for n, step in enumerate(planned.steps, 1))
+        steps = Steps(planned, endpoints, words)
+        self._own = tuple(steps.step(n, step) for n, step in enumerate(planned.steps, 1))
         after = len(self._own) + 1
-        self._restores = tuple(self._step(n, step) for n, step in enumerate(planned.restores, after))
+        self._restores = tuple(steps.step(n, step) for n, step in enumerate(planned.restores, after))
 
     # --- what is printed
 
@@ -109,21 +97,28 @@ class _Script:
         """Return what both kinds of script print."""
         steps = (*self._own, *self._restores)
         return {
+            "sandboxed": self._sandbox is not None,
+            "purpose": self._purpose(),
+            "title": self._title(),
+            "trace": self._trace(),
+            "shares": any(step.needed for step in steps),
             "inverse": self._planned.inverse,
             "dialect": own(self._planned.dialect),
             "steps": steps,
-            "numbers": _join(str(step.number) for step in self._own),
-            "restore_numbers": _join(str(step.number) for step in self._restores),
+            "numbers": join(str(step.number) for step in self._own),
+            "restore_numbers": join(str(step.number) for step in self._restores),
             "touching": _table((step.number, "1") for step in steps if step.step.touches),
-            "replaced": any(_replaces(step.step) for step in steps),
-            "looks": _needed_looks(steps, attaching=not self._planned.inverse, modern=not self._classic),
+            "replaced": any(replaces(step.step) for step in steps),
+            "looks": needed_looks(
+                steps,
+                sandboxed=self._sandbox is not None,
+                attaching=not self._planned.inverse,
+                modern=not self._classic,
+            ),
         }
 
     def attaching(self) -> dict[str, Any]:
-        """Return what a script that makes an endpoint prints."""
-        endpoint, words = self._endpoints[0], self._words
-        bridge = words.word((Kind.BRIDGE,), endpoint.bridge)
-        ifname = words.word((Kind.LINK,), endpoint.ifname, inner=True)
+        """Return what a script that makes something prints."""
         return {
             "scopes": _table((n.number, n.step.scope.value) for n in self._own if n.step.scope in _WIDER),
             "undoable": _table((step.number, "1") for step in self._own if step.undo),
@@ -131,36 +126,89 @@ class _Script:
             "by_pid": self._by_pid,
             "pinned": self._pinned(),
             "classic": self._classic,
-            "source": bash_word(self._words.source(self._sandbox)),
-            "no_source": bash_word((*self._words.source(self._sandbox), " leads to no network namespace")),
-            "title": bash_word(("attach ", *self._target(), " to ", *bridge, " as ", *ifname)),
-            "addresses": [(bash_word(words.word(CIDRS, cidr)), _width(cidr)) for cidr in endpoint.addresses],
             "started": [Escaped("PID")] * bool(self._runtime) + [Escaped("STARTED")] * self._by_pid,
             "pid_or_dash": Escaped("$PID" if self._by_pid else "-"),
             "pid_or_rest": Escaped("PID" if self._by_pid else "_"),
+            "requires": [(bash_word(word), _missing(word)) for word in self._required()],
+            **(self._joining(self._endpoints[0]) if self._endpoints else {}),
         }
 
+    def _joining(self, endpoint: Endpoint) -> dict[str, Any]:
+        words, source = self._words, self._words.source(endpoint.sandbox)
+        return {
+            "source": bash_word(source),
+            "no_source": bash_word((*source, " leads to no network namespace")),
+            "addresses": [(bash_word(words.word(CIDRS, cidr)), width(cidr)) for cidr in endpoint.addresses],
+            "ports": join(shell(port.note()) for port in endpoint.ports),
+        }
+
+    def _required(self) -> tuple[Word, ...]:
+        """Return the interfaces that a plan about the host works on, and does not make."""
+        made = {step.makes.name for step in self._planned.steps if isinstance(step.makes, effects.Bridge)}
+        links: dict[str, Word] = {}
+        for step in () if self._endpoints else self._planned.steps:
+            match step.makes:
+                case effects.PortSetting(link=link):
+                    links[link] = self._words.link(link)
+                case effects.Up(netns=None, link=link):
+                    links[link] = self._words.word((Kind.BRIDGE,), link)
+        return tuple(word for link, word in links.items() if link not in made)
+
     def detaching(self) -> dict[str, Any]:
-        """Return what a script that takes endpoints away prints."""
+        """Return what a script that takes something away prints."""
         ends = [bash_word(self._words.word((Kind.LINK,), e.host_end)) for e in self._endpoints]
         sandboxes = [endpoint.sandbox for endpoint in self._endpoints]
         names = [bash_word((NETNS_FOLDER, *self._words.netns(sandbox.netns))) for sandbox in sandboxes]
         sources = [bash_word(self._words.source(sandbox)) for sandbox in sandboxes]
-        heirs = [change.endpoint for change in self._planned.changes if change.present]
+        heirs = [c.endpoint for c in self._planned.changes if c.present] if self._endpoints else []
         return {
-            "sources": _join(dict.fromkeys((*sources, *names))),
-            "ends": _join(ends),
+            "sources": join(dict.fromkeys((*sources, *names))),
+            "ends": join(ends),
             "heirs": [
                 (shell(heir.host_end), bash_word(("netns ", *self._words.netns(heir.sandbox.netns))))
                 for heir in heirs
             ],
-            "title": bash_word(("detach ", *self._words.word((Kind.LINK,), self._endpoints[0].host_end))),
         }
+
+    def _purpose(self) -> Escaped:
+        if self._endpoints:
+            inverse = self._planned.inverse
+            return own(
+                "Takes an interface away from a sandbox again."
+                if inverse
+                else "Gives a sandbox an interface on a bridge."
+            )
+        what = "a network" if network_of(self._planned) else "published ports"
+        return own(
+            f"{'Takes' if self._planned.inverse else 'Makes'} {what}{' back' * self._planned.inverse}."
+        )
+
+    def _title(self) -> Escaped:
+        words = self._words
+        if not self._endpoints:
+            return shell(self._planned.title)
+        endpoint = self._endpoints[0]
+        if self._planned.inverse:
+            return bash_word(("detach ", *words.word((Kind.LINK,), endpoint.host_end)))
+        bridge = words.word((Kind.BRIDGE,), endpoint.bridge)
+        ifname = words.word((Kind.LINK,), endpoint.ifname, inner=True)
+        return bash_word(("attach ", *self._target(endpoint.sandbox), " to ", *bridge, " as ", *ifname))
+
+    def _trace(self) -> Escaped:
+        """Return the name of the file of notes: of the endpoint, the network, or these very ports."""
+        suffix = ".detached" if self._planned.inverse else ".made"
+        network = network_of(self._planned)
+        if self._endpoints:
+            return bash_word((*self._words.link(self._endpoints[0].host_end), suffix))
+        if network is not None:
+            return bash_word((*self._words.word((Kind.BRIDGE,), network.bridge or ""), suffix))
+        digest = hashlib.sha256(self._planned.title.encode(errors="surrogateescape")).hexdigest()
+        return shell(f"ports-{digest[:10]}{suffix}")
 
     def top(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the variables at the top: those that the script uses, and the sandbox's pins."""
         used = set(_USED.findall(repr(values))) | {"HOST_IF", "NETNS", "CONTAINER"}
-        if not self._planned.inverse:
+        if self._endpoints and not self._planned.inverse:
             used |= {"BRIDGE", "IFNAME", *(("PEER_IF",) if self._classic else ())}
         shown = [
             v for v in self._words.variables if v.name in used and not (self._runtime and v.kind is Kind.PID)
@@ -180,7 +228,7 @@ class _Script:
             programs |= {word for c in commands for word in (c.words()[0], c.argv[0])}
         programs |= {_PROGRAMS[self._runtime]} if self._runtime else set()
         ordered = sorted(programs)
-        return {"tools": own(", ".join(ordered)), "needed": _join(shell(tool) for tool in ordered)}
+        return {"tools": own(", ".join(ordered)), "needed": join(shell(tool) for tool in ordered)}
 
     # --- the variables
 
@@ -189,12 +237,16 @@ class _Script:
 
         A container's name, or a namespace's, is what is meant by it at any time.
         """
-        return self._runtime is None and self._sandbox.path != f"{NETNS_FOLDER}{self._sandbox.netns.name}"
+        sandbox = self._sandbox
+        if sandbox is None or self._runtime is not None:
+            return False
+        return sandbox.path != f"{NETNS_FOLDER}{sandbox.netns.name}"
 
     def _pins(self) -> list[tuple[str, str, str, str]]:
-        if not (self._pinned() or self._planned.inverse):
+        sandbox = self._sandbox
+        if sandbox is None or not (self._pinned() or self._planned.inverse):
             return []
-        sandbox, empty = self._sandbox, "" if self._planned.inverse else "; empty: any"
+        empty = "" if self._planned.inverse else "; empty: any"
         inode = f"net:[{sandbox.netns.inode}]" if sandbox.netns.inode is not None else ""
         pins = [("EXPECT_NETNS", inode, r"(net:\[[0-9]+\])?", f"the namespace that is meant{empty}")]
         if self._by_pid and not self._planned.inverse:
@@ -204,7 +256,8 @@ class _Script:
         return pins
 
     def _value(self, variable: Variable) -> Escaped:
-        if variable.kind is not Kind.NETNS or variable.value != str(self._sandbox.pid):
+        pid = str(self._sandbox.pid) if self._sandbox else ""
+        if variable.kind is not Kind.NETNS or variable.value != pid:
             return shell(variable.value)
         return Escaped() if self._runtime else bash_word(self._words.word((Kind.PID,), variable.value))
 
@@ -217,8 +270,7 @@ class _Script:
 
     # --- the sandbox
 
-    def _target(self) -> Word:
-        sandbox = self._sandbox
+    def _target(self, sandbox: Sandbox) -> Word:
         if self._runtime:
             return (f"{self._runtime}:", *(v for v in self._words.variables if v.kind is Kind.CONTAINER))
         if sandbox.pid is not None:
@@ -227,143 +279,15 @@ class _Script:
             return ("netns:", *self._words.netns(sandbox.netns))
         return ("path:", *self._words.word((Kind.PATH,), sandbox.path))
 
-    # --- the steps
-
-    def _step(self, number: int, step: Step) -> ScriptStep:
-        gone = isinstance(step.makes, effects.Gone)
-        fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
-        look = _join(bash_word(word) for word in self._look(fact))
-        undo = None
-        if isinstance(step.undo, Command) and not self._planned.inverse:
-            undo = self._command(self._words.undo(step, step.undo))
-        look = Escaped(f"{look}; {self._gone(fact)}") if gone else look
-        return ScriptStep(number, step, look, self._command(self._words.do(step)), undo)
-
-    def _gone(self, fact: Fact) -> Escaped:
-        """Return the call that turns round what was looked up, as `Gone` does."""
-        if not isinstance(fact, effects.Route) or fact.instead_of is None:
-            return Escaped("gone")
-        route, link = fact.route, self._words.link(fact.instead_of.link or "", inner=True)
-        place: tuple[Word, ...] = (("sandbox",), (str(route.family),), (route.destination,))
-        call = (("way_back",), *place, (str(route.metric),), link)
-        return _join(bash_word(word) for word in call)
-
-    def _command(self, words: Iterable[Word]) -> Escaped:
-        return _join(bash_word(word) for word in words)
-
-    def _look(self, fact: Fact) -> tuple[Word, ...]:
-        """Return the call that looks a fact up: the same question as the fact's own `state`."""
-        words = self._words
-        call: tuple[Word, ...]
-        match fact:
-            case effects.NetnsFolder(path=path):
-                call = ("look_folder",), (path,)
-            case effects.NetnsName(netns=netns):
-                call = ("look_name",), words.netns(netns), self._source_of(fact)
-            case effects.VethPair(host_end=host_end):
-                call = ("look_veth",), words.link(host_end)
-            case effects.Port(bridge=bridge, link=link):
-                call = ("look_port",), words.link(link), words.word((Kind.BRIDGE,), bridge)
-            case effects.BridgeMac(bridge=bridge, mac=mac):
-                call = ("look_bridge_mac",), words.word((Kind.BRIDGE,), bridge), (mac,)
-            case effects.Inside(host_end=host_end, peer=peer):
-                names = dict.fromkeys((peer, *(e.ifname for e in self._endpoints if e.host_end == host_end)))
-                inner = (words.link(name, inner=True) for name in names)
-                call = ("look_inside",), words.link(host_end), *inner
-            case effects.InterfaceName(name=name, host_end=host_end):
-                call = ("look_interface",), words.link(name, inner=True), words.link(host_end)
-            case effects.Up(netns=netns, link=link):
-                call = ("look_up",), (_place(netns),), words.link(link, inner=netns is not None)
-            case effects.Sysctl(netns=netns, name=name, value=value):
-                call = ("look_sysctl",), (_place(netns),), self._sysctl(name), (value,)
-            case _:
-                call = self._look_further(fact)
-        return call
-
-    def _look_further(self, fact: Fact) -> tuple[Word, ...]:
-        words = self._words
-        if isinstance(fact, effects.PortSetting):
-            return ("look_port_setting",), words.link(fact.link), (fact.name,)
-        if isinstance(fact, effects.Forgotten):
-            return ("look_neighbour",), words.word((Kind.BRIDGE,), fact.link), (fact.ip,), (fact.mac,)
-        if isinstance(fact, effects.Address):
-            link = self._words.link(fact.link, inner=fact.netns is not None)
-            cidr = words.word(CIDRS, fact.cidr)
-            return ("look_address",), (_place(fact.netns),), link, cidr, (str(_width(fact.cidr)),)
-        if not isinstance(fact, effects.Route):
-            raise TypeError(f"no way to look up {fact!r}")
-        route, old = fact.route, fact.instead_of
-        return (
-            ("look_route",),
-            (_place(fact.netns),),
-            (str(route.family),),
-            words.word((*CIDRS, *IPS), route.destination),
-            words.word(IPS, route.via) if route.via else ("",),
-            self._words.link(route.link or "", inner=fact.netns is not None),
-            (str(route.metric),),
-            *(((" ".join(old.words()),),) if old else ()),
-        )
-
-    def _source_of(self, name: effects.NetnsName) -> Word:
-        sandbox = next((e.sandbox for e in self._endpoints if e.sandbox.path == name.path), None)
-        return self._words.source(sandbox) if sandbox else (name.path,)
-
-    def _sysctl(self, name: str) -> Word:
-        return self._words.sysctl_key(name) or (name,)
-
-
-def bash_word(word: Word) -> Escaped:
-    """Return pieces as one word of bash: in double quotes where it holds a variable."""
-    if all(isinstance(piece, str) for piece in word):
-        return shell("".join(str(piece) for piece in word))
-    following = [*word[1:], ""]
-    return Escaped(f'"{"".join(_piece(piece, after) for piece, after in zip(word, following, strict=True))}"')
-
-
-def _piece(piece: Piece, after: Piece) -> str:
-    if isinstance(piece, Slashed):
-        return f"${{{piece.variable.name}//.//}}"
-    if isinstance(piece, Variable):
-        joined = isinstance(after, str) and re.match(r"[\w\[]", after)
-        return f"${{{piece.name}}}" if joined else f"${piece.name}"
-    return re.sub(r'([\\"$`])', r"\\\1", piece)
-
 
 def _line(name: str, value: Escaped, why: str) -> Escaped:
     """Return an assignment with its comment behind it, in a column where that is possible."""
     return Escaped(f"{name}={value}".ljust(_WHY_COLUMN) + f" # {own(why)}")
 
 
-def _join(words: Iterable[str]) -> Escaped:
-    return Escaped(" ".join(words))
-
-
 def _table(pairs: Iterable[tuple[int, str]]) -> Escaped:
-    return _join(f"[{number}]={own(text)}" for number, text in pairs)
+    return join(f"[{number}]={own(text)}" for number, text in pairs)
 
 
-def _place(netns: Netns | None) -> str:
-    return "sandbox" if netns else "host"
-
-
-def _width(cidr: str) -> Escaped:
-    return Escaped("128" if ":" in cidr else "32")
-
-
-def _replaces(step: Step) -> bool:
-    fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
-    return isinstance(fact, effects.Route) and fact.instead_of is not None
-
-
-def _needed_looks(steps: tuple[ScriptStep, ...], *, attaching: bool, modern: bool) -> frozenset[str]:
-    """Return the functions that the script needs of those that look things up."""
-    looks = {step.look.split(" ", 1)[0] for step in steps}
-    if (attaching and modern) or looks & {"look_inside", "look_interface"}:
-        looks.add("ends_meet")
-    if looks & {"look_up", "look_address", "look_route", "look_sysctl"}:
-        looks.add("place")
-    if attaching or looks & {"look_inside", "ends_meet"}:
-        looks |= {"sandbox_number", "number"}
-    if "look_bridge_mac" in looks:
-        looks.add("number")
-    return frozenset(looks)
+def _missing(link: Word) -> Escaped:
+    return bash_word(("there is no interface ", *link, " on this host"))

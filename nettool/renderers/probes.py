@@ -11,22 +11,37 @@ from nettool.value import Value
 if TYPE_CHECKING:
     from nettool.effects import Fact
     from nettool.facts import Netns
+    from nettool.plan import Step
     from nettool.renderers.variables import Word, Words
 
 
 class Probe(Value):
     """A command that changes nothing, and the text in its output when the fact is true.
 
-    `exact`: the text is the whole output.
+    `exact`: the text is the whole output. `silent`: the command says it by its exit status alone.
     """
 
     argv: tuple[Word, ...]
     expect: Word
     exact: bool = False
+    silent: bool = False
 
 
-def probe(fact: Fact, words: Words) -> Probe:
-    """Return how a fact is looked at."""
+def probe(fact: Fact, step: Step, words: Words) -> Probe:
+    """Return how the fact that a step makes, or ends, is looked at."""
+    if isinstance(fact, effects.Rule):
+        # The command's own words: behind the chain's name they are the rule.
+        rule = words.do(step)[-len(fact.words) :]
+        return Probe((*_tables(step, fact.table), ("-C",), (fact.chain,), *rule), ("",), silent=True)
+    if isinstance(fact, effects.Chain):
+        return Probe((*_tables(step, fact.table), ("-S",), (fact.name,)), (f"-N {fact.name}",))
+    if isinstance(fact, effects.Bridge):
+        bridge = words.word((Kind.BRIDGE,), fact.name)
+        return Probe((*_words("ip", "-o", "-d", "link", "show", "dev"), bridge), (" bridge ",))
+    return _probe_link(fact, words)
+
+
+def _probe_link(fact: Fact, words: Words) -> Probe:
     match fact:
         case effects.NetnsFolder(path=folder):
             found = Probe((*_words("stat", "-L", "-c", "%F"), (folder,)), ("directory",), exact=True)
@@ -50,8 +65,9 @@ def probe(fact: Fact, words: Words) -> Probe:
         case effects.InterfaceName(netns=netns, name=name):
             found = Probe(_show(netns, words, name), (": ", *words.link(name, inner=True), "@if"))
         case effects.Up(netns=netns, link=link):
+            # A cable's end is shown with what it leads to, a bridge without.
             shown = (*_show(netns, words, link), ("up",))
-            found = Probe(shown, (": ", *words.link(link, inner=netns is not None), "@"))
+            found = Probe(shown, (": ", *_link(link, netns, words)))
         case _:
             found = _probe_inside(fact, words)
     return found
@@ -66,7 +82,7 @@ def _probe_inside(fact: Fact, words: Words) -> Probe:
         key = words.sysctl_key(fact.name) or (fact.name,)
         return Probe((*enter, *_words("sysctl", "-n"), key), (fact.value,), exact=True)
     if isinstance(fact, effects.Address):
-        link, cidr = words.link(fact.link, inner=fact.netns is not None), words.word(CIDRS, fact.cidr)
+        link, cidr = _link(fact.link, fact.netns, words), words.word(CIDRS, fact.cidr)
         return Probe((*_ip(fact.netns, words), *_words("addr", "show", "dev"), link), (" ", *cidr, " "))
     if not isinstance(fact, effects.Route):
         raise TypeError(f"no way to look at {fact!r}")
@@ -79,11 +95,20 @@ def _probe_inside(fact: Fact, words: Words) -> Probe:
 
 
 def _show(netns: Netns | None, words: Words, link: str) -> tuple[Word, ...]:
-    return (*_ip(netns, words), *_words("link", "show", "dev"), words.link(link, inner=netns is not None))
+    return (*_ip(netns, words), *_words("link", "show", "dev"), _link(link, netns, words))
+
+
+def _link(name: str, netns: Netns | None, words: Words) -> Word:
+    kinds = (Kind.LINK,) if netns else (Kind.LINK, Kind.BRIDGE)
+    return words.word(kinds, name, inner=netns is not None)
 
 
 def _ip(netns: Netns | None, words: Words) -> tuple[Word, ...]:
     return (("ip",), *((("-n",), words.netns(netns)) if netns else ()), ("-o",))
+
+
+def _tables(step: Step, table: str) -> tuple[Word, ...]:
+    return _words(step.do.argv[0], "-w", "5", "-t", table)
 
 
 def _words(*literal: str) -> tuple[Word, ...]:

@@ -11,7 +11,7 @@ from nettool.plan import Command, Status, Stays
 from nettool.renderers import Escaped, fill, own, shell
 from nettool.renderers.mermaid import picture
 from nettool.renderers.probes import probe
-from nettool.renderers.variables import Words, endpoints_of, variables_of
+from nettool.renderers.variables import Words, endpoints_of, network_of, variables_of
 from nettool.text import safe
 from nettool.value import Value
 
@@ -42,8 +42,7 @@ def render(planned: Plan, facts: Facts) -> str:
         "runbook.md.j2",
         title=text(planned.title),
         header=list(_header(planned, facts)),
-        purpose=own("Takes an interface away from a sandbox again, and leaves everything else as it is."
-                    if planned.inverse else "Gives a sandbox an interface on a bridge of this host."),
+        purpose=_purpose(planned),
         notes=[text(note) for note in planned.notes],
         problems=[text("; ".join((problem.what, *problem.why))) for problem in planned.problems],
         variables=[(own(v.name), code(v.value, table=True), own(v.why)) for v in variables_of(planned)],
@@ -55,6 +54,19 @@ def render(planned: Plan, facts: Facts) -> str:
         rollback=list(_rollback(planned)),
         inverse=planned.inverse,
     )  # fmt: skip
+
+
+def _purpose(planned: Plan) -> Escaped:
+    if endpoints_of(planned):
+        gives = own("Gives a sandbox an interface on a bridge of this host.")
+        takes = own("Takes an interface away from a sandbox again, and leaves everything else as it is.")
+    elif network_of(planned):
+        gives = own("Makes a network that containers can be put on.")
+        takes = own("Takes a network away again, and leaves everything else as it is.")
+    else:
+        gives = own("Lets ports of this host lead to a container.")
+        takes = own("Takes published ports back, and leaves everything else as it is.")
+    return takes if planned.inverse else gives
 
 
 # --- Markdown
@@ -166,10 +178,13 @@ def _step(number: int, decision: Decision, planned: Plan) -> dict[str, Any]:
 
 def _verify(step: Step) -> _Check:
     gone = isinstance(step.makes, effects.Gone)
-    looked = probe(step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes, Words(()))
+    fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
+    looked = probe(fact, step, Words(()))
     words = [_plain(word) for word in looked.argv]
     expect = code(_plain(looked.expect).strip())
     says = f"not {expect}, or an error" if gone else f"{'' if looked.exact else 'output with '}{expect}"
+    if looked.silent:
+        says = "an error" if gone else "no output, exit status 0"
     return _Check(text(step.makes.sentence()), block([_line(words)]), Escaped(says))
 
 
@@ -195,6 +210,9 @@ def _verification(planned: Plan) -> Iterator[_Check]:
         for cidr in endpoint.addresses:
             ping = (*_PING, cidr.partition("/")[0])
             yield _check("The sandbox answers, where the host is on its network.", ping, "1 received")
+    if not endpoints_of(planned):
+        for step in planned.steps:
+            yield _verify(step)
     for endpoint in endpoints_of(planned) if planned.inverse else ():
         argv = ("ip", "link", "show", "dev", endpoint.host_end)
         yield _check("The cable is gone.", argv, "does not exist")

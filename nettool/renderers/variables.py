@@ -12,6 +12,8 @@ import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from nettool.effects import BridgeMac, Forgotten, Gone, Route
+from nettool.ipam import gateway_of
+from nettool.plan import Scope
 from nettool.request import RUNTIMES
 from nettool.value import Value
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nettool.facts import Netns
-    from nettool.model import Endpoint, Sandbox
+    from nettool.model import Endpoint, Network, Sandbox
     from nettool.plan import Command, Plan, Step
 
 
@@ -66,31 +68,58 @@ CIDRS: Final = (Kind.CIDR4, Kind.CIDR6)
 # What the word behind each of these words is, in the vocabulary of nettool.iproute.
 _AFTER: Final = {
     "exec": (Kind.NETNS,), "-n": (Kind.NETNS,), "attach": (Kind.NETNS,), "netns": (Kind.NETNS,),
-    "master": (Kind.BRIDGE,), "addif": (Kind.BRIDGE,), "dev": _LINKS, "name": (Kind.LINK,),
+    "master": (Kind.BRIDGE,), "addif": (Kind.BRIDGE,), "dev": _LINKS, "name": _LINKS,
     "set": (Kind.LINK,), "del": (Kind.NETNS,), "mtu": (Kind.MTU,), "address": (Kind.MAC,), "via": IPS,
     "add": (Kind.LINK, *CIDRS, *IPS), "replace": (*CIDRS, *IPS),
+    "-i": (Kind.BRIDGE,), "-o": (Kind.BRIDGE,), "-s": CIDRS,
 }  # fmt: skip
 NETNS_FOLDER: Final = "/var/run/netns/"
-_IPV6: Final = "net.ipv6.conf."
+_CONF: Final = ("net.ipv6.conf.", "net.ipv4.conf.")
+_MARK: Final = "nettool:"
 
 
 def variables_of(planned: Plan) -> tuple[Variable, ...]:
     """Return a plan's variables, each name once, in the order in which they are read best."""
     named: dict[str, Variable] = {}
     seen: set[tuple[Kind, str, bool]] = set()
-    for endpoint in endpoints_of(planned):
-        for variable in _of_endpoint(endpoint, removed=planned.inverse):
-            if (variable.kind, variable.value, variable.inner) in seen:
-                continue
-            seen.add((variable.kind, variable.value, variable.inner))
-            name = _free(variable.name, named)
-            named[name] = Variable(name, variable.kind, variable.value, variable.why, variable.inner)
+    for variable in _all(planned):
+        if (variable.kind, variable.value, variable.inner) in seen:
+            continue
+        seen.add((variable.kind, variable.value, variable.inner))
+        name = _free(variable.name, named)
+        named[name] = Variable(name, variable.kind, variable.value, variable.why, variable.inner)
     return tuple(named.values())
 
 
+def _all(planned: Plan) -> Iterator[Variable]:
+    network = network_of(planned)
+    if network is not None:
+        yield from _of_network(network)
+    for endpoint in endpoints_of(planned):
+        yield from _of_endpoint(endpoint, removed=planned.inverse)
+
+
+def _of_network(network: Network) -> Iterator[Variable]:
+    yield Variable("BRIDGE", Kind.BRIDGE, network.bridge or "", "the network's bridge")
+    for subnet in network.subnets:
+        cidr = f"{gateway_of(subnet)}/{subnet.cidr.partition('/')[2]}"
+        yield Variable("GATEWAY", _kind(cidr, CIDRS), cidr, "the bridge's address, with the prefix length")
+        yield Variable("SUBNET", _kind(subnet.cidr, CIDRS), subnet.cidr, "the addresses of its containers")
+
+
 def endpoints_of(planned: Plan) -> tuple[Endpoint, ...]:
-    """Return the endpoints that a plan makes, or takes away."""
-    return tuple(c.endpoint for c in planned.changes if c.present is not planned.inverse)
+    """Return the endpoints that a plan makes, or takes away; one that it only publishes ports of is none."""
+    cables = {step.makes.key for step in planned.steps}
+    changed = (c.endpoint for c in planned.changes if c.present is not planned.inverse)
+    return tuple(e for e in changed if planned.inverse or f"veth {e.host_end}" in cables)
+
+
+def network_of(planned: Plan) -> Network | None:
+    """Return the network that a plan makes, or takes away; None where it is about something else."""
+    about = {step.scope for step in planned.steps}
+    records = (c.before if planned.inverse else c.after for c in planned.networks)
+    networks = (record.network for record in records if record)
+    return next(networks, None) if Scope.NETWORK in about else None
 
 
 def runtime_of(sandbox: Sandbox) -> str | None:
@@ -124,7 +153,8 @@ def _of_endpoint(endpoint: Endpoint, *, removed: bool) -> Iterator[Variable]:
     yield Variable("BRIDGE", Kind.BRIDGE, endpoint.bridge, "the bridge to plug into")
     yield Variable("PEER_IF", Kind.LINK, endpoint.peer, "the other end, until it has its name", inner=True)
     yield Variable("IFNAME", Kind.LINK, endpoint.ifname, "the interface in the sandbox", inner=True)
-    for cidr in endpoint.addresses:
+    # The rules of published ports hold an address in forms that would not follow.
+    for cidr in () if endpoint.ports else endpoint.addresses:
         yield Variable("ADDRESS", _kind(cidr, CIDRS), cidr, "its address, with the prefix length")
     yield from _of_routes(endpoint)
     if endpoint.mac:
@@ -224,6 +254,8 @@ class Words:
                 return (variable,)
             if variable.kind is Kind.NETNS and word == f"{NETNS_FOLDER}{value}":
                 return (NETNS_FOLDER, variable)
+            if variable.kind in _LINKS and not variable.inner and word == f"{_MARK}{value}":
+                return (_MARK, variable)
         key, equals, value = word.partition("=")
         return (*pieces, "=", value) if equals and (pieces := self.sysctl_key(key)) else None
 
@@ -231,8 +263,10 @@ class Words:
         """Return the key of an interface's parameter, with the interface as a variable."""
         for variable in self.variables:
             name = variable.value.replace(".", "/")
-            if variable.kind is Kind.LINK and variable.inner and key == f"{_IPV6}{name}.disable_ipv6":
-                return (_IPV6, Slashed(variable), ".disable_ipv6")
+            meant = variable.kind is Kind.BRIDGE or (variable.kind is Kind.LINK and variable.inner)
+            for prefix in _CONF if meant else ():
+                if key.startswith(f"{prefix}{name}."):
+                    return (prefix, Slashed(variable), key.removeprefix(f"{prefix}{name}"))
         return None
 
 

@@ -33,7 +33,8 @@ export LC_ALL=C
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 umask 022
 NOTES="${NETTOOL_RUN_DIR:-/run/nettool}/endpoints"
-NS_FD='' NS_ID='' SIGNAL=0 LINK='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
+NS_FD='' NS_ID=''
+SIGNAL=0 LINK='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
 WHY=() TRY=() RAN=()
 
 usage() {
@@ -309,8 +310,8 @@ where() { # host|sandbox
 # --- The steps: how each is looked up, done and undone
 
 STEPS=(1 2 3 4 5 6 7 8 9 10 11 12 13)
-# Who takes a step back: its endpoint's undo; a host step none but the rollback of the run itself, and a
-# sandbox step the undo of the sandbox's last endpoint.
+# Who takes a step back: its own undo; a host step none but the rollback of the run itself, a sandbox step the
+# undo of the sandbox's last endpoint, and a firewall step that of the last network or port.
 declare -A SCOPE=([1]=host [2]=sandbox)
 declare -A UNDO=([1]=1 [2]=1 [3]=1) # the others go with one of these
 # These reach into the sandbox: its identity is checked first.
@@ -321,7 +322,7 @@ look() { # NUMBER
     step "$1" look
 }
 
-step() { # NUMBER look|make|undo
+step() { # NUMBER look|make|undo|needed
     case "$1 $2" in
         # 1: the folder where ip netns looks names up
         '1 look') look_folder /var/run/netns ;;
@@ -566,22 +567,30 @@ undo() {
     for ((at = ${#STEPS[@]} - 1; at >= 0; at--)); do
         n=${STEPS[at]}
         look "$n"
-        if [[ ${SCOPE[$n]-} == host ]] || ! noted "$TRACE" "$KEY"; then continue; fi
+        ! stays "$n" || continue
         if [[ ${SCOPE[$n]-} == sandbox ]] && other_endpoint; then
             note "$NOTES/$OTHER.made" "$KEY"
             handed=$n
-        else
-            take_back "$n"
+            continue
         fi
+        take_back "$n"
     done
     for n in "${STEPS[@]}"; do
         look "$n"
-        [[ $STATE != present || $n == "$handed" || ${SCOPE[$n]-} == host ]] || ! noted "$TRACE" "$KEY" ||
-            WHY+=("left: $SAYS")
+        [[ $STATE != present || $n == "$handed" ]] || stays "$n" || WHY+=("left: $SAYS")
     done
     ((${#WHY[@]} == 0)) || stop 8 "cannot undo: $TITLE" 'NOT as before: what is above could not be taken back'
     rm -f -- "$TRACE"
     printf 'undone: %s (%s)\n' "$(clean "$TITLE")" "$(commands "$DONE")"
+}
+
+stays() { # NUMBER: whether what was looked up is not to be undone: it is the host's, others', or needed
+    case ${SCOPE[$1]-} in
+        host) return 0 ;;
+        firewall) ;; # these chains are nettool's, whoever made them
+        *) noted "$TRACE" "$KEY" || return 0 ;;
+    esac
+    step "$1" needed
 }
 
 recall() { # which sandbox it was, from the notes: it may be gone by now
@@ -638,7 +647,8 @@ main() {
     (($# <= 1)) || mistaken
     check_values
     TITLE="attach docker:$CONTAINER to $BRIDGE as $IFNAME"
-    TRACE="$NOTES/$HOST_IF.made" BEFORE='' OTHER='' DONE=0
+    TRACE=$NOTES/"$HOST_IF.made" BEFORE='' DONE=0
+    OTHER=''
     PID=''
     STARTED=''
     trap '' PIPE

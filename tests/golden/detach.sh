@@ -26,7 +26,8 @@ export LC_ALL=C
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 umask 022
 NOTES="${NETTOOL_RUN_DIR:-/run/nettool}/endpoints"
-NS_FD='' NS_ID='' SIGNAL=0 LINK='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
+NS_FD='' NS_ID=''
+SIGNAL=0 LINK='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
 WHY=() TRY=() RAN=()
 
 usage() {
@@ -303,7 +304,7 @@ look() { # NUMBER
     step "$1" look
 }
 
-step() { # NUMBER look|make|undo
+step() { # NUMBER look|make|undo|needed
     case "$1 $2" in
         # 1: takes back: a virtual cable with two ends
         '1 look') look_veth "$HOST_IF"; gone ;;
@@ -515,7 +516,8 @@ main() {
     (($# <= 1)) || mistaken
     check_values
     TITLE="detach $HOST_IF"
-    TRACE="$NOTES/$HOST_IF.detached" ENDS=("$HOST_IF") WAS=() DONE=0
+    TRACE=$NOTES/"$HOST_IF.detached" WAS=() DONE=0
+    ENDS=("$HOST_IF")
     trap '' PIPE
     case ${1-apply} in
         apply) check_tools && { find_sandbox; apply; } ;;

@@ -29,7 +29,8 @@ export LC_ALL=C
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 umask 022
 NOTES="${NETTOOL_RUN_DIR:-/run/nettool}/endpoints"
-NS_FD='' NS_ID='' SIGNAL=0 LINK='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
+NS_FD='' NS_ID=''
+SIGNAL=0 LINK='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
 WHY=() TRY=() RAN=()
 
 usage() {
@@ -283,8 +284,8 @@ where() { # host|sandbox
 # --- The steps: how each is looked up, done and undone
 
 STEPS=(1 2 3 4 5 6 7 8)
-# Who takes a step back: its endpoint's undo; a host step none but the rollback of the run itself, and a
-# sandbox step the undo of the sandbox's last endpoint.
+# Who takes a step back: its own undo; a host step none but the rollback of the run itself, a sandbox step the
+# undo of the sandbox's last endpoint, and a firewall step that of the last network or port.
 declare -A SCOPE=()
 declare -A UNDO=([1]=1) # the others go with one of these
 # These reach into the sandbox: its identity is checked first.
@@ -295,7 +296,7 @@ look() { # NUMBER
     step "$1" look
 }
 
-step() { # NUMBER look|make|undo
+step() { # NUMBER look|make|undo|needed
     case "$1 $2" in
         # 1: a virtual cable with two ends
         '1 look') look_veth "$HOST_IF" ;;
@@ -499,22 +500,30 @@ undo() {
     for ((at = ${#STEPS[@]} - 1; at >= 0; at--)); do
         n=${STEPS[at]}
         look "$n"
-        if [[ ${SCOPE[$n]-} == host ]] || ! noted "$TRACE" "$KEY"; then continue; fi
+        ! stays "$n" || continue
         if [[ ${SCOPE[$n]-} == sandbox ]] && other_endpoint; then
             note "$NOTES/$OTHER.made" "$KEY"
             handed=$n
-        else
-            take_back "$n"
+            continue
         fi
+        take_back "$n"
     done
     for n in "${STEPS[@]}"; do
         look "$n"
-        [[ $STATE != present || $n == "$handed" || ${SCOPE[$n]-} == host ]] || ! noted "$TRACE" "$KEY" ||
-            WHY+=("left: $SAYS")
+        [[ $STATE != present || $n == "$handed" ]] || stays "$n" || WHY+=("left: $SAYS")
     done
     ((${#WHY[@]} == 0)) || stop 8 "cannot undo: $TITLE" 'NOT as before: what is above could not be taken back'
     rm -f -- "$TRACE"
     printf 'undone: %s (%s)\n' "$(clean "$TITLE")" "$(commands "$DONE")"
+}
+
+stays() { # NUMBER: whether what was looked up is not to be undone: it is the host's, others', or needed
+    case ${SCOPE[$1]-} in
+        host) return 0 ;;
+        firewall) ;; # these chains are nettool's, whoever made them
+        *) noted "$TRACE" "$KEY" || return 0 ;;
+    esac
+    step "$1" needed
 }
 
 recall() { # which sandbox it was, from the notes: it may be gone by now
@@ -567,7 +576,8 @@ main() {
     (($# <= 1)) || mistaken
     check_values
     TITLE="attach netns:$NETNS to $BRIDGE as $IFNAME"
-    TRACE="$NOTES/$HOST_IF.made" BEFORE='' OTHER='' DONE=0
+    TRACE=$NOTES/"$HOST_IF.made" BEFORE='' DONE=0
+    OTHER=''
     trap '' PIPE
     case ${1-apply} in
         apply) check_tools && find_sandbox && apply ;;

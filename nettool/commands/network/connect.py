@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Kind, Operand, Option, Verb
-from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, PUBLISH
+from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, EXPORT, PUBLISH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ VERB = Verb(
         *PUBLISH,
         DIALECT,
         DRY_RUN,
+        *EXPORT,
         EXPLAIN,
         *APPLY,
     ),

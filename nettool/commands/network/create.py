@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Kind, Operand, Option, Verb
-from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN
+from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN, EXPORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ VERB = Verb(
         Option(("--label",), "A note of your own; may be repeated.", Kind.TEXTS, metavar="KEY=VALUE"),
         Option(("--dns",), "A name server on its gateway that knows its containers' names.", Kind.FLAG),
         DRY_RUN,
+        *EXPORT,
         EXPLAIN,
         *APPLY,
     ),

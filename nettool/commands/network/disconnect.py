@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Operand, Verb
-from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN
+from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, EXPORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,6 @@ VERB = Verb(
         Operand("network", "The network's name."),
         Operand("target", "Whom: web, docker:web, pid:1310, netns:blue, or the path of a namespace."),
     ),
-    options=(DIALECT, DRY_RUN, EXPLAIN, *APPLY),
+    options=(DIALECT, DRY_RUN, *EXPORT, EXPLAIN, *APPLY),
     examples=("nettool network disconnect backend pid:1310",),
 )

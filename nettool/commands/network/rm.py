@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Operand, Verb
-from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN
+from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN, EXPORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,6 @@ VERB = Verb(
     "bridge that was there before stays, and so does forwarding.",
     run=run,
     operands=(Operand("name", "The network's name."),),
-    options=(DRY_RUN, EXPLAIN, *APPLY),
+    options=(DRY_RUN, *EXPORT, EXPLAIN, *APPLY),
     examples=("nettool network rm backend --dry-run", "nettool network rm backend"),
 )

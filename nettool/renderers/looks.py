@@ -1,0 +1,236 @@
+"""The steps of a script as shell: how each is looked up, done and undone, and whether others need it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from nettool import effects
+from nettool.plan import Command, Scope
+from nettool.renderers import Escaped, shell
+from nettool.renderers.variables import CIDRS, IPS, Kind, Slashed, Variable
+from nettool.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nettool.effects import Fact
+    from nettool.facts import Netns
+    from nettool.model import Endpoint
+    from nettool.plan import Plan, Step
+    from nettool.renderers.variables import Piece, Word, Words
+
+
+class ScriptStep(Value):
+    """One step of the script: three bits of shell, and the plan's word for why."""
+
+    number: int
+    step: Step
+    look: Escaped
+    do: Escaped
+    undo: Escaped | None
+    needed: Escaped | None
+    """The call that tells whether others need what it makes; None where nobody else can."""
+
+    @property
+    def why(self) -> str:
+        """What the step is for."""
+        return self.step.why
+
+
+class Steps:
+    """Turns a plan's steps into those of a script."""
+
+    def __init__(self, planned: Plan, endpoints: tuple[Endpoint, ...], words: Words) -> None:
+        self._inverse = planned.inverse
+        self._endpoints = endpoints
+        self._words = words
+        # The variant of iptables that the host's rules are in: both families of it.
+        used = (step.do.words()[0] for step in (*planned.steps, *planned.restores))
+        self._programs = tuple(sorted({program for program in used if "tables" in program}))
+
+    def step(self, number: int, step: Step) -> ScriptStep:
+        """Return one step as shell."""
+        gone = isinstance(step.makes, effects.Gone)
+        fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
+        look = join(bash_word(word) for word in self._look(fact, step))
+        undo = None
+        if isinstance(step.undo, Command) and not self._inverse:
+            undo = self._command(self._words.undo(step, step.undo))
+        needed = self._needed(step, fact)
+        look = Escaped(f"{look}; {self._gone(fact)}") if gone else look
+        look = Escaped(f"{look}; spare '{number}'") if gone and needed else look
+        return ScriptStep(number, step, look, self._command(self._words.do(step)), undo, needed)
+
+    def _needed(self, step: Step, fact: Fact) -> Escaped | None:
+        """Return the call that asks whether a rule of somebody else's rests on what a step makes."""
+        words, programs = self._words, tuple((program,) for program in self._programs)
+        rule = next((w for w in step.do.words()[:1] if "tables" in w), "")
+        of: tuple[Word, ...]
+        match step.scope, fact:
+            case Scope.FIREWALL, _:
+                of = (("networks",), (rule,))
+            case Scope.PUBLISHING, effects.Rule(words=spec):
+                of = (("bridge",), (rule,), words.word((Kind.BRIDGE,), spec[spec.index("-i") + 1]))
+            case Scope.PUBLISHING, effects.Sysctl(name=name):
+                bridge = name.removeprefix("net.ipv4.conf.").rpartition(".")[0].replace("/", ".")
+                ipv4 = next(program for program in self._programs if not program.startswith("ip6"))
+                of = (("bridge",), (ipv4,), words.word((Kind.BRIDGE,), bridge))
+            case _, effects.PortSetting(link=link, name="hairpin"):
+                of = (("mark",), words.link(link), *programs)
+            case _:
+                return None
+        return join(bash_word(word) for word in (("others",), *of))
+
+    def _gone(self, fact: Fact) -> Escaped:
+        """Return the call that turns round what was looked up, as `Gone` does."""
+        if not isinstance(fact, effects.Route) or fact.instead_of is None:
+            return Escaped("gone")
+        route, link = fact.route, self._words.link(fact.instead_of.link or "", inner=True)
+        place: tuple[Word, ...] = (("sandbox",), (str(route.family),), (route.destination,))
+        call = (("way_back",), *place, (str(route.metric),), link)
+        return join(bash_word(word) for word in call)
+
+    def _command(self, words: Iterable[Word]) -> Escaped:
+        return join(bash_word(word) for word in words)
+
+    def _look(self, fact: Fact, step: Step) -> tuple[Word, ...]:
+        """Return the call that looks a fact up: the same question as the fact's own `state`."""
+        words = self._words
+        call: tuple[Word, ...]
+        match fact:
+            case effects.NetnsFolder(path=path):
+                call = ("look_folder",), (path,)
+            case effects.NetnsName(netns=netns):
+                call = ("look_name",), words.netns(netns), self._source_of(fact)
+            case effects.VethPair(host_end=host_end):
+                call = ("look_veth",), words.link(host_end)
+            case effects.Port(bridge=bridge, link=link):
+                call = ("look_port",), words.link(link), words.word((Kind.BRIDGE,), bridge)
+            case effects.BridgeMac(bridge=bridge, mac=mac):
+                call = ("look_bridge_mac",), words.word((Kind.BRIDGE,), bridge), (mac,)
+            case effects.Inside(host_end=host_end, peer=peer):
+                names = dict.fromkeys((peer, *(e.ifname for e in self._endpoints if e.host_end == host_end)))
+                inner = (words.link(name, inner=True) for name in names)
+                call = ("look_inside",), words.link(host_end), *inner
+            case effects.InterfaceName(name=name, host_end=host_end):
+                call = ("look_interface",), words.link(name, inner=True), words.link(host_end)
+            case effects.Up(netns=netns, link=link):
+                call = ("look_up",), (_place(netns),), self._link(link, netns)
+            case effects.Sysctl(netns=netns, name=name, value=value):
+                call = ("look_sysctl",), (_place(netns),), self._sysctl(name), (value,)
+            case _:
+                call = self._look_further(fact, step)
+        return call
+
+    def _look_further(self, fact: Fact, step: Step) -> tuple[Word, ...]:
+        words = self._words
+        if isinstance(fact, (effects.Chain, effects.Rule)):
+            return self._look_in_firewall(fact, step)
+        if isinstance(fact, effects.Bridge):
+            return ("look_bridge",), words.word((Kind.BRIDGE,), fact.name)
+        if isinstance(fact, effects.PortSetting):
+            return ("look_port_setting",), words.link(fact.link), (fact.name,)
+        if isinstance(fact, effects.Forgotten):
+            return ("look_neighbour",), words.word((Kind.BRIDGE,), fact.link), (fact.ip,), (fact.mac,)
+        if isinstance(fact, effects.Address):
+            link = self._link(fact.link, fact.netns)
+            cidr = words.word(CIDRS, fact.cidr)
+            return ("look_address",), (_place(fact.netns),), link, cidr, (str(width(fact.cidr)),)
+        if not isinstance(fact, effects.Route):
+            raise TypeError(f"no way to look up {fact!r}")
+        route, old = fact.route, fact.instead_of
+        return (
+            ("look_route",),
+            (_place(fact.netns),),
+            (str(route.family),),
+            words.word((*CIDRS, *IPS), route.destination),
+            words.word(IPS, route.via) if route.via else ("",),
+            self._words.link(route.link or "", inner=fact.netns is not None),
+            (str(route.metric),),
+            *(((" ".join(old.words()),),) if old else ()),
+        )
+
+    def _look_in_firewall(self, fact: effects.Chain | effects.Rule, step: Step) -> tuple[Word, ...]:
+        place: tuple[Word, ...] = ((step.do.argv[0],), (fact.table,))
+        if isinstance(fact, effects.Chain):
+            return ("look_chain",), *place, (fact.name,)
+        # The words of the command itself, behind the chain's name.
+        words = self._words.do(step)
+        return ("look_rule",), *place, (fact.chain,), *words[len(words) - len(fact.words) :]
+
+    def _link(self, name: str, netns: Netns | None) -> Word:
+        kinds = (Kind.LINK,) if netns else (Kind.LINK, Kind.BRIDGE)
+        return self._words.word(kinds, name, inner=netns is not None)
+
+    def _source_of(self, name: effects.NetnsName) -> Word:
+        sandbox = next((e.sandbox for e in self._endpoints if e.sandbox.path == name.path), None)
+        return self._words.source(sandbox) if sandbox else (name.path,)
+
+    def _sysctl(self, name: str) -> Word:
+        return self._words.sysctl_key(name) or (name,)
+
+
+def bash_word(word: Word) -> Escaped:
+    """Return pieces as one word of bash: in double quotes where it holds a variable."""
+    if all(isinstance(piece, str) for piece in word):
+        return shell("".join(str(piece) for piece in word))
+    following = [*word[1:], ""]
+    return Escaped(f'"{"".join(_piece(piece, after) for piece, after in zip(word, following, strict=True))}"')
+
+
+def _piece(piece: Piece, after: Piece) -> str:
+    if isinstance(piece, Slashed):
+        return f"${{{piece.variable.name}//.//}}"
+    if isinstance(piece, Variable):
+        joined = isinstance(after, str) and re.match(r"[\w\[]", after)
+        return f"${{{piece.name}}}" if joined else f"${piece.name}"
+    return re.sub(r'([\\"$`])', r"\\\1", piece)
+
+
+def join(words: Iterable[str]) -> Escaped:
+    """Return words of bash as one line."""
+    return Escaped(" ".join(words))
+
+
+def _place(netns: Netns | None) -> str:
+    return "sandbox" if netns else "host"
+
+
+def width(cidr: str) -> Escaped:
+    """Return how many bits an address of that family has."""
+    return Escaped("128" if ":" in cidr else "32")
+
+
+def replaces(step: Step) -> bool:
+    """Whether a step puts a route in the place of another."""
+    fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
+    return isinstance(fact, effects.Route) and fact.instead_of is not None
+
+
+_PLACED: Final = frozenset({"look_up", "look_address", "look_route", "look_sysctl"})
+_LINKED: Final = frozenset({"look_bridge", "look_port_setting", "look_up"})
+_HELPERS: Final = {
+    "place": _PLACED, "link_of": _LINKED, "at": _PLACED | _LINKED,
+    "conflict": {"look_bridge", "look_address"},
+}  # fmt: skip
+"""What a script about the host alone needs of what all looks share."""
+
+
+def needed_looks(
+    steps: tuple[ScriptStep, ...], *, sandboxed: bool, attaching: bool, modern: bool
+) -> frozenset[str]:
+    """Return the functions that the script needs of those that look things up."""
+    looks = {step.look.split(" ", 1)[0] for step in steps}
+    for helper, users in _HELPERS.items():
+        if looks & users or (sandboxed and helper != "place"):
+            looks.add(helper)
+    if not sandboxed:
+        return frozenset(looks)
+    if (attaching and modern) or looks & {"look_inside", "look_interface"}:
+        looks.add("ends_meet")
+    if attaching or looks & {"look_inside", "ends_meet"}:
+        looks |= {"sandbox_number", "number"}
+    if "look_bridge_mac" in looks:
+        looks.add("number")
+    return frozenset(looks)
