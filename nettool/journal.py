@@ -30,7 +30,7 @@ from nettool.facts import NeighbourFact, Netns, RouteFact
 from nettool.fingerprint import fingerprint
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK, Logged, Timer
 from nettool.ipam import Subnet
-from nettool.model import Connection, Endpoint, Network, NetworkRecord, Record, Sandbox
+from nettool.model import Connection, Endpoint, HostFile, Network, NetworkRecord, Record, Sandbox
 from nettool.plan import Change, Command, Entry, GoesWith, NetworkChange, Scope, Stays, Step
 from nettool.ports import PublishedPort
 from nettool.store.rundir import boot_id, run_folder
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
     from nettool.plan import Plan
 
 CLASSES: Final = (
-    *FACTS, Change, Command, Connection, Endpoint, Entry, GoesWith, Gone, NeighbourFact, Netns, Network,
-    NetworkChange, NetworkRecord, PublishedPort, Record, RouteFact, Sandbox, Scope, Stays, Step, Subnet,
+    *FACTS, Change, Command, Connection, Endpoint, Entry, GoesWith, Gone, HostFile, NeighbourFact, Netns,
+    Network, NetworkChange, NetworkRecord, PublishedPort, Record, RouteFact, Sandbox, Scope, Stays, Step,
+    Subnet,
 )  # fmt: skip
 OPEN = "tx"
 """The folder of runs that have not ended."""

@@ -131,7 +131,9 @@ def only_reads(call: tuple[str, ...]) -> bool:
 
 def commands_in(script: str) -> list[tuple[str, ...]]:
     """Return the commands that a dry run printed, comments aside."""
-    return [tuple(shlex.split(line)) for line in script.splitlines() if line and not line.startswith("#")]
+    lines = [shlex.split(line) for line in script.splitlines() if line and not line.startswith("#")]
+    # What a command reads is put in front of it.
+    return [tuple(words[words.index("|") + 1 :] if "|" in words else words) for words in lines]
 
 
 def joined(commands: Iterable[tuple[str, ...]]) -> str:

@@ -68,7 +68,7 @@ def _filled(word: Any, values: dict[str, Any]) -> str:
 
 
 def _argv(play: dict[str, Any], task: dict[str, Any]) -> tuple[str, ...]:
-    values = {"nettool_pid": "1310", "nettool_netns": "1310", **play["vars"]}
+    values = {"nettool_pid": "1310", "nettool_netns": "1310", **play.get("vars", {})}
     return tuple(_filled(word, values) for word in task["ansible.builtin.command"]["argv"])
 
 

@@ -534,7 +534,7 @@ def test_a_container_is_looked_up_when_the_script_runs(host: Host, tmp_path: Pat
     shims = Shims(tmp_path / "shims")
     path, pid = tmp_path / "attach.sh", host.container()
     path.write_text(bash.render(*PLANS["container"]))
-    scene = Scene(host, PLAIN, pid, ("--pid", str(pid)), f"/proc/{pid}/ns/net")
+    scene = Scene(host, PLAIN, pid, 0, ("--pid", str(pid)), f"/proc/{pid}/ns/net")
     script = Script.__new__(Script)
     script.scene, script.path, script.shims = scene, path, shims
     before = scene.snapshot()

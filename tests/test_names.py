@@ -147,8 +147,10 @@ def test_what_is_refused(host: Host, words: str, status: int, said: str) -> None
 def test_whatever_fails_the_names_are_as_before(host: Host, tmp_path: Path) -> None:
     shims = Shims(tmp_path / "shims")
     host.check("mkdir", "-p", "/etc/netns")
+    # One that has had a port: the first one gives a bridge its own address.
+    host.add_bridge("br-lan")
     for words in (
-        ("network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns"),
+        ("network", "create", "lan", "--subnet", "10.20.0.0/24", "--bridge-name", "br-lan", "--dns"),
         ("network", "connect", "lan", "netns:web"),
     ):
         before, files = host.snapshot(), _files(host)
