@@ -34,6 +34,7 @@ VERBS: Final = ("do", "undo")
 KILL: Final = "kill -9 $nettool\n"
 _STRIDE: Final = 1 if FULL else 3
 _PER_STEP: Final = 2 if FULL else 1
+_MOST_PLACES: Final = 4
 # What comes out differently each time that a host is furnished.
 _CHANCE: Final = {
     r"8000\.(?!2:42:)[0-9a-f:]+": "BRIDGE-ID",
@@ -57,8 +58,9 @@ class Planned:
     number: int = 0
 
     def places(self, count: int) -> range:
-        """Return which of so many steps are tried: all of them, every third one, or the kind's share."""
-        stride = min(max(_STRIDE, self.kind.verbs.share), count)
+        """Return which of so many steps are tried: all of them, or the kind's share; else four at most."""
+        least = 1 if FULL else max(_STRIDE, -(-count // _MOST_PLACES))
+        stride = min(max(least, self.kind.verbs.share), count)
         return range(self.number % stride, count, stride)
 
     def pairs(self, count: int, faults: Iterable[str], each: int = _PER_STEP) -> Iterator[tuple[int, str]]:
@@ -211,7 +213,11 @@ class Stage:
         for pattern, word in _CHANCE.items():
             text = re.sub(pattern, word, text)
         parts: dict[str, str] = json.loads(text)
-        return {part: "\n".join(sorted(lines.splitlines())) for part, lines in parts.items()}
+        return {part: "\n".join(sorted(self._not_staying(lines))) for part, lines in parts.items()}
+
+    def _not_staying(self, lines: str) -> Iterator[str]:
+        """Yield the lines but for what is not taken back, whoever made it."""
+        yield from (line for line in lines.splitlines() if not re.search(self.scene.kind.stays, line))
 
 
 class Stages:

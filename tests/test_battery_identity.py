@@ -183,7 +183,7 @@ def test_a_pid_that_is_given_to_another_process(pid_host: PidHost, cases: Cases,
     problems = []
     for number in range(50 if FULL else 3):
         pid, dialect = host.container(), DIALECTS[number % 2]
-        scene = Scene(host, PLAIN, pid, ("--pid", str(pid)), f"/proc/{pid}/ns/net")
+        scene = Scene(host, PLAIN, pid, 0, ("--pid", str(pid)), f"/proc/{pid}/ns/net")
         place = "host" if number // 2 % 2 else f"/proc/{other}/ns/net"
         moments = _moments(scene, dialect)
         moment = moments[(number // 4 if FULL else number) % len(moments)]
