@@ -169,15 +169,23 @@ def _named() -> Iterator[SandboxFact]:
 
 
 def _processes(own: int) -> Iterator[SandboxFact]:
-    seen: set[int] = set()
+    """Yield the oldest process of each namespace: another one may be there for a look only."""
+    oldest: dict[int, SandboxFact] = {}
     for name in sorted((n for n in os.listdir("/proc") if n.isdecimal()), key=int):
         try:
             inode = os.stat(f"/proc/{name}/ns/net").st_ino
         except OSError:
             continue
-        if inode != own and inode not in seen:
-            seen.add(inode)
-            yield _find_process(Target("pid", name))
+        if inode == own:
+            continue
+        found, before = _find_process(Target("pid", name)), oldest.get(inode)
+        if found.inode == inode and (before is None or _age(found) < _age(before)):
+            oldest[inode] = found
+    yield from oldest.values()
+
+
+def _age(process: SandboxFact) -> tuple[int, int]:
+    return (process.start_time or 0, process.pid or 0)
 
 
 def parse_target(text: str) -> Target:
