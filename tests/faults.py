@@ -209,7 +209,7 @@ class Stage:
         files = re.sub(r"\.json .*", ".json", seen["files"])
         text = json.dumps({**seen, "files": files})
         for pid, word in ((self.scene.pid, "PID"), (self.scene.other, "OTHER")):
-            text = re.sub(rf"(?<![0-9]){pid}(?![0-9])", word, text) if pid else text
+            text = re.sub(rf"(?<![0-9a-z]){pid}(?![0-9a-z])", word, text) if pid else text
         for pattern, word in _CHANCE.items():
             text = re.sub(pattern, word, text)
         parts: dict[str, str] = json.loads(text)

@@ -163,14 +163,14 @@ def _from_the_verification(scene: Scene) -> Iterator[int]:
         if scene.recover():
             scene.again()
         if verified or not killed:
-            return itertools.count(max(0, number - 7), 1 if FULL else 7)
+            return itertools.count(max(0, number - 7), 1 if FULL else 3)
     raise AssertionError
 
 
 @every_change
 def test_killed_while_the_database_is_written(host: Host, name: str) -> None:
     scene = Scene(host, name)
-    for number in itertools.count(step=1 if FULL else 5):
+    for number in itertools.count(step=1 if FULL else 2):
         env = {"NETTOOL_KILL_SQL": str(number)}
         killed = scene.killed(first="kill_in_sqlite", env=env)
         if scene.recover():

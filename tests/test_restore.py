@@ -113,6 +113,9 @@ def test_what_is_on_record_is_not_given_to_others(host: Host) -> None:
     host.check("ip", "netns", "add", "blue")
     _must(host, "network", "connect", "lan", "netns:blue")
     host.check("ip", "netns", "del", "blue")
+    # The kernel takes the cable away in its own time.
+    gone = "while ip -o link show type veth | grep -q ' nt'; do sleep 0.05; done"
+    host.check("timeout", "20", "sh", "-c", gone)
     host.check("ip", "netns", "add", "red")
     refused = host.nettool("network", "connect", "lan", "netns:red", "--ip", "10.20.0.2")
     assert refused.returncode == 4
