@@ -208,10 +208,11 @@ class Stage:
         """Return what was seen, as it can be held against what is seen on a host that is furnished alike."""
         files = re.sub(r"\.json .*", ".json", seen["files"])
         text = json.dumps({**seen, "files": files})
-        for pid, word in ((self.scene.pid, "PID"), (self.scene.other, "OTHER")):
-            text = re.sub(rf"(?<![0-9a-z]){pid}(?![0-9a-z])", word, text) if pid else text
         for pattern, word in _CHANCE.items():
             text = re.sub(pattern, word, text)
+        # After the names, which may have the same digits.
+        for pid, word in ((self.scene.pid, "PID"), (self.scene.other, "OTHER")):
+            text = re.sub(rf"(?<![0-9]){pid}(?![0-9])", word, text) if pid else text
         parts: dict[str, str] = json.loads(text)
         return {part: "\n".join(sorted(self._not_staying(lines))) for part, lines in parts.items()}
 
