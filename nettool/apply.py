@@ -7,9 +7,10 @@ import re
 import signal
 from contextlib import nullcontext
 
-from nettool.effects import FlowForgotten, Gone, Inside, NetnsName, VethPair
+from nettool.effects import Gone, Inside, NetnsName, VethPair
 from nettool.errors import Interrupted, LockBusy, NettoolError, Refused, RollbackIncomplete
 from nettool.fingerprint import fingerprint
+from nettool.firewalleffects import FlowForgotten
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
 from nettool.host import NETNS_FOLDER, read_facts
 from nettool.journal import begin

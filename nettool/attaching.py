@@ -6,7 +6,7 @@ from nettool.checks import check_attach, no_ports
 from nettool.drivers.ports import shared, turned_flows
 from nettool.lowering import check_tools, choose_dialect, lower
 from nettool.model import Record
-from nettool.plan import Change, Plan, Status
+from nettool.plan import Change, Plan
 from nettool.resolve import PASSTHRU, Findings, parse_attach, resolve_attach, resolve_sandbox
 from nettool.value import replace
 
@@ -81,9 +81,7 @@ def _check_neighbours(endpoint: Endpoint, records: Records, findings: Findings) 
 
 def _with_record(planned: Plan, endpoint: Endpoint, records: Records) -> Plan:
     record = records.endpoint(endpoint.host_end)
-    before = record.made if record else ()
-    done = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
-    made = (*before, *(key for key in done if key not in before))
+    made = planned.made(record.made if record else ())
     recorded = _with_history(endpoint, record.endpoint) if record else endpoint
     # What a file said before is put back by a rollback, and not when the endpoint goes.
     recorded = replace(recorded, files=tuple(replace(file, before=None) for file in recorded.files))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 
 from nettool.fileeffects import File, Folder, NameServer
+from nettool.firewalleffects import Chain, FlowForgotten, Rule
 from nettool.netnseffects import Loopback, NewNetns
 from nettool.parenteffects import Marked, OnParent, SubInterface
 from nettool.presence import ABSENT, PRESENT, Presence, State, other
@@ -20,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from nettool.facts import Facts, FlowFact, LinkFact, Netns, RouteFact
+    from nettool.facts import Facts, LinkFact, Netns, RouteFact
 
 
 class NetnsFolder(Value):
@@ -353,46 +354,6 @@ class Forgotten(Value):
         return f"the host does not take {self.ip} on {self.link} for {self.mac}"
 
 
-class FlowForgotten(Value):
-    """The kernel remembers no flow to a port of an address that somebody answers who no longer should.
-
-    With `source`, only what comes from that network is meant.
-    """
-
-    protocol: str
-    destination: str
-    port: int
-    answered_by: str
-    source: str | None = None
-
-    @property
-    def key(self) -> str:
-        """The flows."""
-        source = f" from {self.source}" if self.source else ""
-        return f"flow {self.protocol} {self.destination} {self.port} {self.answered_by}{source}"
-
-    def state(self, facts: Facts) -> State:
-        """Present when there is no such flow."""
-        return ABSENT if any(map(self._is_meant, facts.flows)) else PRESENT
-
-    def _is_meant(self, flow: FlowFact) -> bool:
-        ours = (self.protocol, self.destination, self.port, self.answered_by)
-        if (flow.protocol, flow.destination, flow.port, flow.answered_by) != ours:
-            return False
-        return self.source is None or is_from(flow, self.source)
-
-    def sentence(self) -> str:
-        """Say it."""
-        whose = f" from {self.source}" if self.source else ""
-        where = f"{self.destination} port {self.port}"
-        return f"no {self.protocol} flow{whose} to {where} is remembered as answered by {self.answered_by}"
-
-
-def is_from(flow: FlowFact, network: str) -> bool:
-    """Whether a flow comes from a network."""
-    return ipaddress.ip_address(flow.source) in ipaddress.ip_network(network)
-
-
 class Bridge(Value):
     """A bridge on the host."""
 
@@ -413,57 +374,6 @@ class Bridge(Value):
     def sentence(self) -> str:
         """Say it."""
         return f"{self.name} is a bridge on the host"
-
-
-class Chain(Value):
-    """A chain of our own in the firewall."""
-
-    family: int
-    table: str
-    name: str
-
-    @property
-    def key(self) -> str:
-        """The chain's place."""
-        return f"chain {self.family} {self.table} {self.name}"
-
-    def state(self, facts: Facts) -> State:
-        """Present when the table has a chain of that name."""
-        place = (self.family, self.table, self.name)
-        chains = facts.firewall.chains if facts.firewall else ()
-        there = any((chain.family, chain.table, chain.name) == place for chain in chains)
-        return PRESENT if there else ABSENT
-
-    def sentence(self) -> str:
-        """Say it."""
-        return f"{_tables(self.family)} has a chain {self.name} in the table {self.table}"
-
-
-class Rule(Value):
-    """A rule of the firewall: the words behind its chain's name."""
-
-    family: int
-    table: str
-    chain: str
-    words: tuple[str, ...]
-
-    @property
-    def key(self) -> str:
-        """The whole rule: what differs in one word is another rule."""
-        return f"rule {self.family} {self.table} {self.chain} {' '.join(self.words)}"
-
-    def state(self, facts: Facts) -> State:
-        """Present when the chain has a rule that means the same."""
-        from nettool.firewall import same_rule  # most plans have no rules
-
-        place = (self.family, self.table, self.chain)
-        rules = facts.firewall.rules if facts.firewall else ()
-        there = (rule for rule in rules if (rule.family, rule.table, rule.chain) == place)
-        return PRESENT if any(same_rule(rule.words, self.words) for rule in there) else ABSENT
-
-    def sentence(self) -> str:
-        """Say it."""
-        return f"{_tables(self.family)} has in {self.table} {self.chain}: {' '.join(self.words)}"
 
 
 FACTS: Final = (
@@ -506,10 +416,6 @@ class Gone(Value):
     def sentence(self) -> str:
         """Say it."""
         return f"no longer: {self.fact.sentence()}"
-
-
-def _tables(family: int) -> str:
-    return "ip6tables" if family == 6 else "iptables"
 
 
 def _place(netns: Netns | None) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from nettool import effects
 from nettool.errors import NettoolError, Refused, UsageError
+from nettool.firewalleffects import Chain, Rule
 from nettool.renderers.variables import endpoints_of, runtime_of
 from nettool.text import safe
 
@@ -34,7 +35,7 @@ _RUN: Final = ("bash", "ansible")
 _LOOKED_AT: Final = (
     effects.NetnsFolder, effects.NetnsName, effects.VethPair, effects.Port, effects.PortSetting,
     effects.BridgeMac, effects.Inside, effects.InterfaceName, effects.Up, effects.Address, effects.Route,
-    effects.Sysctl, effects.Forgotten, effects.Bridge, effects.Chain, effects.Rule,
+    effects.Sysctl, effects.Forgotten, effects.Bridge, Chain, Rule,
 )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nettool.effects import Bridge, Chain, NetnsName, Up, VethPair
+from nettool.effects import Bridge, NetnsName, Up, VethPair
+from nettool.firewalleffects import Chain
 from nettool.parenteffects import OnParent, SubInterface
 from nettool.plan import Scope
 from nettool.value import Value

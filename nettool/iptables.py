@@ -6,7 +6,7 @@ else's, nor theirs for ours. Own chains are called NETTOOL-…, at most 28 chara
 
 from __future__ import annotations
 
-from nettool.effects import Chain, Rule
+from nettool.firewalleffects import Chain, Rule
 from nettool.plan import Command, Scope, Stays, Step
 from nettool.value import Value
 
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from nettool.effects import FlowForgotten
+    from nettool.firewalleffects import FlowForgotten
 
 LOCK_SECONDS: Final = "5"
 """How long a command waits for the lock of iptables; without -w some versions wait for ever."""

@@ -109,8 +109,9 @@ class Waiting:
             os.waitpid(self.child, 0)
             raise Refused("the process cannot have namespaces of its own", why=(said or "it has ended",))
         self.pid = int(said)
-        """The process's id, as the host counts."""
-        self.reaped = False
+        """The process's id, as the host counts. In a pid namespace of its own it is given again once the
+        process has ended: only `child` is nobody else's until it is reaped here."""
+        self.ended = False
 
     def go(self, name: str | None) -> None:
         """Let it become the command, with the files of the namespace of that name laid over /etc."""
@@ -119,20 +120,20 @@ class Waiting:
         os.close(self._go)
         self._go = -1
 
+    def signal(self, number: int) -> None:
+        """Send a signal to it, and to all that it has started, unless it has ended."""
+        if not self.ended:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
     def end(self) -> None:
-        """End it, whatever it has become."""
+        """End it, whatever it has become, and let its id be given to others."""
         if self._go >= 0:
             os.close(self._go)
             self._go = -1
-        if not self.reaped:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            self.reap()
-
-    def reap(self) -> None:
-        """Let its id be given to others."""
+        if not self.ended:
+            os.kill(self.child, signal.SIGKILL)
         os.waitpid(self.child, 0)
-        self.reaped = True
 
 
 def launch(wanted: Launch, mode: Mode) -> int:
@@ -198,12 +199,16 @@ def _wire(wanted: Launch, waiting: Waiting, mode: Mode) -> str | None:
 
 
 def _unwire(wanted: Launch, waiting: Waiting, mode: Mode) -> None:
-    """Take away what the process had. It waits to be reaped still, so that its pid is nobody else's."""
+    """Take away what the process had. It waits to be reaped still, so that its pid is nobody else's.
+
+    A signal that comes now was for the process, which has ended: it does not keep this from being done.
+    """
     if wanted.connect is None:
         return
-    if any(record.endpoint.sandbox.pid == waiting.pid for record in read_records().endpoints):
-        gone = Detach(Target("pid", str(waiting.pid)), every=True, dialect=wanted.connect.dialect)
-        change(gone, replace(mode, quiet=True))
+    gone = Detach(Target("pid", str(waiting.pid)), every=True, dialect=wanted.connect.dialect)
+    while any(record.endpoint.sandbox.pid == waiting.pid for record in read_records().endpoints):
+        with suppress(Interrupted):
+            change(gone, replace(mode, quiet=True))
 
 
 @contextmanager
@@ -216,8 +221,7 @@ def _passing_on_signals(waiting: Waiting) -> Iterator[list[int]]:
 
     def forward(number: int, _frame: object) -> None:
         come.append(number)
-        with suppress(ProcessLookupError):
-            os.killpg(waiting.pid, number)
+        waiting.signal(number)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
@@ -240,6 +244,7 @@ def _follow(waiting: Waiting, name: str | None) -> int:
             if ended is None or ended.si_code != os.CLD_STOPPED:
                 break
             _stop_along(waiting, own, in_front=in_front)
+        waiting.ended = True
     finally:
         if in_front:
             take_terminal(own)
@@ -263,8 +268,7 @@ def _stop_along(waiting: Waiting, group: int, *, in_front: bool) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
     if in_front:
         take_terminal(waiting.pid)
-    with suppress(ProcessLookupError):
-        os.killpg(waiting.pid, signal.SIGCONT)
+    waiting.signal(signal.SIGCONT)
 
 
 # --- inside

@@ -13,7 +13,7 @@ from nettool.ipam import Subnet, free_subnet, gateway_of, parse_pools
 from nettool.leaving import needed_by
 from nettool.lowering import check_tools
 from nettool.model import Network, NetworkRecord
-from nettool.plan import NetworkChange, Plan, Scope, Status, inverse
+from nettool.plan import NetworkChange, Plan, Scope, inverse
 from nettool.resolve import Findings
 from nettool.value import replace
 
@@ -142,9 +142,7 @@ def plan_create(request: CreateNetwork, facts: Facts, records: Records) -> Plan:
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),
     ).against(facts)
-    done = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
-    before = known.made if known else ()
-    made = (*before, *(key for key in done if key not in before))
+    made = planned.made(known.made if known else ())
     record = replace(known, network=network, made=made) if known else NetworkRecord(network, made)
     return planned if record == known else replace(planned, networks=(NetworkChange(record, known),))
 
@@ -341,6 +339,5 @@ def plan_restore(request: RestoreNetwork, facts: Facts, records: Records) -> Pla
         changes=(),
         problems=tuple(findings.problems),
     ).against(facts)
-    new = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
-    after = replace(record, made=tuple(dict.fromkeys((*record.made, *new))))
+    after = replace(record, made=planned.made(record.made))
     return planned if after == record else replace(planned, networks=(NetworkChange(after, record),))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import re
 
-from nettool.effects import Chain, Gone, Rule, Sysctl
+from nettool.effects import Gone, Sysctl
+from nettool.firewalleffects import Chain, Rule
 from nettool.netnseffects import Loopback
 from nettool.presence import Presence
 from nettool.value import Value, replace
@@ -212,6 +213,10 @@ class Plan(Value):
     def to_do(self) -> tuple[Step, ...]:
         """The steps that would run."""
         return tuple(d.step for d in self.decisions if d.status is Status.TODO)
+
+    def made(self, before: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return the keys of what nettool has made: what it had before, and what the steps would add."""
+        return tuple(dict.fromkeys((*before, *(step.makes.key for step in self.to_do))))
 
     @property
     def conflicts(self) -> tuple[Decision, ...]:

@@ -14,7 +14,7 @@ from nettool.iproute import CLASSIC
 from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect
 from nettool.model import Endpoint, Record
-from nettool.plan import Change, NetworkChange, Plan, Status, inverse
+from nettool.plan import Change, NetworkChange, Plan, inverse
 from nettool.portchecks import check_ports, decide_ports
 from nettool.ports import parse_ports
 from nettool.resolve import Findings, resolve_sandbox
@@ -65,11 +65,10 @@ def plan_publish(request: Publish, facts: Facts, records: Records) -> Plan:
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),
     ).against(facts)
-    done = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
     after = replace(
         record,
         endpoint=replace(endpoint, ports=(*record.endpoint.ports, *new)),
-        made=(*record.made, *(key for key in done if key not in record.made)),
+        made=planned.made(record.made),
     )
     known = records.endpoint(endpoint.host_end)
     if after == known:

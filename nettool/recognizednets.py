@@ -7,9 +7,9 @@ import ipaddress
 from nettool import naming
 from nettool.drivers import bridge as driver
 from nettool.drivers import dns
-from nettool.effects import Rule
 from nettool.fileeffects import Folder, NameServer
 from nettool.firewall import canonical
+from nettool.firewalleffects import Rule
 from nettool.ipam import Subnet, gateway_of
 from nettool.model import Network, NetworkRecord
 from nettool.networks import check_subnets

@@ -9,9 +9,9 @@ import re
 
 from nettool import naming
 from nettool.drivers import ports
-from nettool.effects import Rule
 from nettool.facts import Netns, RouteFact
 from nettool.firewall import canonical, dnat_of, mark_of
+from nettool.firewalleffects import Rule
 from nettool.iproute import CLASSIC
 from nettool.lowering import lower
 from nettool.model import Endpoint, HostFile, Record

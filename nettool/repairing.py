@@ -9,7 +9,7 @@ from nettool.detaching import renamed
 from nettool.drivers import ports
 from nettool.errors import TargetNotFound
 from nettool.lowering import check_tools, lower
-from nettool.plan import Change, Plan, Status
+from nettool.plan import Change, Plan
 from nettool.presence import Presence
 from nettool.resolve import Findings
 from nettool.value import replace
@@ -46,9 +46,8 @@ def plan_restore_endpoint(request: RestoreEndpoint, facts: Facts, records: Recor
         problems=tuple(findings.problems),
         notes=tuple(f"left as it is: {found}" for found in taken),
     ).against(facts)
-    new = tuple(d.step.makes.key for d in planned.decisions if d.status is Status.TODO)
-    after = replace(record, made=tuple(dict.fromkeys((*record.made, *new))))
-    return planned if not new else replace(planned, changes=(Change(after, record),))
+    after = replace(record, made=planned.made(record.made))
+    return planned if not planned.to_do else replace(planned, changes=(Change(after, record),))
 
 
 def _steps(record: Record, request: RestoreEndpoint, facts: Facts) -> Iterator[Step]:

@@ -20,10 +20,11 @@ from snapshot import environment, snapshot
 from warm import Asked, Call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS: Final = 60
+PATIENCE_SECONDS: Final = 20
 
 # `cat` holds the namespaces until its standard input closes: at the latest when the tests die.
 # /sys is fresh because it shows the interfaces of the namespace that it was mounted in; the control
@@ -160,6 +161,12 @@ class Host:
         asked = Asked(self.pid, args, {**self.environment(), **(env or {})}, first, kill_at)
         return Call(asked, input).result(timeout)
 
+    def must(self, *args: str, env: Mapping[str, str] | None = None) -> str:
+        """Run nettool, which must succeed; return what it printed."""
+        done = self.nettool(*args, env=env)
+        assert done.returncode == 0, f"nettool {' '.join(args)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
     def start(self, *args: str) -> Call:
         """Start this very nettool inside."""
         return Call(Asked(self.pid, args, self.environment()))
@@ -284,6 +291,19 @@ class Host:
             del self._processes[process.pid]
             raise HostUnavailableError(reason.strip() or f"{argv[0]} gave no answer")
         return process.pid
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait until something is so; the deadline is a bound for a test that fails."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, "it is not so yet"
+        time.sleep(0.01)
+
+
+def until_said(file: Path, text: str, count: int = 1) -> None:
+    """Wait until a process has written a text into a file so often."""
+    until(lambda: file.read_text(encoding="utf-8").count(text) >= count)
 
 
 def mount_namespace(pid: int) -> str | None:

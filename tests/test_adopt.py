@@ -35,12 +35,6 @@ BY_NAME: Final = {kind.name: kind for kind in ATTACHMENTS}
 SUBNETS: Final = ("--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
 
 
-def _must(host: Host, *words: str) -> str:
-    done = host.nettool(*words)
-    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def _lose_records(host: Host) -> None:
     host.check("rm", "-rf", "/run/nettool", "/run/nettool-state")
 
@@ -48,11 +42,11 @@ def _lose_records(host: Host) -> None:
 def _adopt(host: Host, *options: str) -> dict[str, Any]:
     """Adopt; the host stays as it is, a second time there is nothing to adopt, and nothing differs."""
     before = host.snapshot()
-    shown = json.loads(_must(host, "adopt", *options, "--dry-run", "-o", "json"))
-    assert json.loads(_must(host, "adopt", *options, "-o", "json")) == {**shown, "done": True}
+    shown = json.loads(host.must("adopt", *options, "--dry-run", "-o", "json"))
+    assert json.loads(host.must("adopt", *options, "-o", "json")) == {**shown, "done": True}
     assert difference(before, host.snapshot()) == ""
-    assert _must(host, "adopt", *options) == "nothing to adopt\n"
-    assert _must(host, "diff") == "no difference\n"
+    assert host.must("adopt", *options) == "nothing to adopt\n"
+    assert host.must("diff") == "no difference\n"
     found: dict[str, Any] = shown
     return found
 
@@ -61,13 +55,13 @@ def _adopt(host: Host, *options: str) -> dict[str, Any]:
 def test_an_endpoint_without_its_record(host: Host, name: str, dialect: str) -> None:
     scene = furnish(host, BY_NAME[name], dialect)
     before = scene.snapshot()
-    _must(host, *scene.attach(dialect))
+    host.must(*scene.attach(dialect))
     wired = scene.snapshot()
     _lose_records(host)
     assert _adopt(host)["endpoints"]
-    assert _must(host, *scene.attach(dialect)).startswith("nothing to do")
+    assert host.must(*scene.attach(dialect)).startswith("nothing to do")
     assert difference(wired, scene.snapshot()) == ""
-    _must(host, *scene.detach(dialect))
+    host.must(*scene.detach(dialect))
     assert difference(before, scene.snapshot()) == ""
 
 
@@ -75,10 +69,10 @@ def test_an_endpoint_without_its_record(host: Host, name: str, dialect: str) -> 
 def test_a_name_that_is_to_be_kept_stays(host: Host, name: str) -> None:
     scene = furnish(host, BY_NAME[name])
     before = scene.snapshot()
-    _must(host, *scene.attach("classic"))
+    host.must(*scene.attach("classic"))
     _lose_records(host)
     _adopt(host, "--keep-names")
-    _must(host, *scene.detach("classic"))
+    host.must(*scene.detach("classic"))
     assert difference(before, scene.snapshot()) == ""
 
 
@@ -97,13 +91,13 @@ def test_what_a_script_made(host: Host, tmp_path: Path, name: str, dialect: str)
     scene = furnish(host, BY_NAME[name], dialect)
     before = scene.snapshot()
     script = tmp_path / "attach.sh"
-    _must(host, *scene.attach(dialect, "--export", str(script)))
+    host.must(*scene.attach(dialect, "--export", str(script)))
     host.check("bash", str(script))
     wired = scene.snapshot()
     (found,) = _adopt(host)["endpoints"]
-    assert _must(host, *scene.attach(dialect)).startswith("nothing to do")
+    assert host.must(*scene.attach(dialect)).startswith("nothing to do")
     assert difference(wired, scene.snapshot()) == ""
-    _must(host, "detach", *scene.target, "--ifname", found["interface"], "--dialect", dialect)
+    host.must("detach", *scene.target, "--ifname", found["interface"], "--dialect", dialect)
     assert difference(before, scene.snapshot()) == ""
     assert found["host_end"] not in host.check("ls", "/run/nettool/endpoints")
 
@@ -130,36 +124,36 @@ def test_a_network_and_all_on_it(host: Host, name: str, dialect: str) -> None:
     pids = [host.container(), host.container()]
     before = host.snapshot(*pids)
     words = ("network", "create", *NETWORKS[name])
-    _must(host, *words)
+    host.must(*words)
     networked = host.snapshot(*pids)
     for pid in pids:
-        _must(host, "network", "connect", "lan", f"pid:{pid}", "--dialect", dialect)
+        host.must("network", "connect", "lan", f"pid:{pid}", "--dialect", dialect)
     if "internal" not in name:
-        _must(host, "publish", f"pid:{pids[0]}", *PUBLISHED)
+        host.must("publish", f"pid:{pids[0]}", *PUBLISHED)
         both = SUBNETS[-1] in words
         sources = ("192.0.2.0/24", "198.51.100.0/24", *(("fd99::/64",) if both else ()))
         allowed = [word for source in sources for word in ("--allow-from", source)]
-        _must(host, "publish", f"pid:{pids[1]}", "53:53/udp", *allowed)
+        host.must("publish", f"pid:{pids[1]}", "53:53/udp", *allowed)
         # Where there is no other family, that is everybody.
         whom = ("--allow-from", "0.0.0.0/0") if both else ()
-        _must(host, "publish", f"pid:{pids[1]}", "54:54", *whom)
-    wired, shown, inspected = host.snapshot(*pids), _must(host, "ports"), _inspect(host)
+        host.must("publish", f"pid:{pids[1]}", "54:54", *whom)
+    wired, shown, inspected = host.snapshot(*pids), host.must("ports"), _inspect(host)
     _lose_records(host)
     found = _adopt(host)
     assert (len(found["endpoints"]), len(found["networks"])) == (2, 1)
-    assert (_must(host, "ports"), _inspect(host)) == (shown, inspected)
-    assert _must(host, *words).startswith("nothing to do")
+    assert (host.must("ports"), _inspect(host)) == (shown, inspected)
+    assert host.must(*words).startswith("nothing to do")
     assert "in use" in host.nettool("network", "rm", "lan").stderr
     assert difference(wired, host.snapshot(*pids)) == ""
     for pid in pids:
-        _must(host, "network", "disconnect", "lan", f"pid:{pid}", "--dialect", dialect)
+        host.must("network", "disconnect", "lan", f"pid:{pid}", "--dialect", dialect)
     assert difference(_without_own_port(networked), _without_own_port(host.snapshot(*pids))) == ""
-    _must(host, "network", "rm", "lan")
+    host.must("network", "rm", "lan")
     assert difference(before, host.snapshot(*pids)) == ""
 
 
 def _inspect(host: Host) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(_must(host, "network", "inspect", "lan", "-o", "json"))
+    document: dict[str, Any] = json.loads(host.must("network", "inspect", "lan", "-o", "json"))
     return document
 
 
@@ -175,11 +169,11 @@ def test_a_network_on_a_bridge_that_was_there(host: Host) -> None:
     host.check("sysctl", "-qw", "net.ipv4.ip_forward=1")
     host.add_bridge("br0", "10.20.0.1/24")
     before = host.snapshot()
-    _must(host, "network", "create", "lan", "--bridge-name", "br0", "--subnet", "10.20.0.0/24")
+    host.must("network", "create", "lan", "--bridge-name", "br0", "--subnet", "10.20.0.0/24")
     _lose_records(host)
     assert "stay when network lan goes" in host.nettool("adopt", "--dry-run").stderr
     _adopt(host)
-    _must(host, "network", "rm", "lan")
+    host.must("network", "rm", "lan")
     assert difference(before, host.snapshot()) == ""
 
 
@@ -188,11 +182,11 @@ def test_rules_and_chains_go_with_the_last_that_needs_them(host: Host) -> None:
     pid = host.container()
     host.check("sysctl", "-qw", "net.ipv4.ip_forward=1")
     before = host.snapshot(pid)
-    _must(host, "attach", "--pid", str(pid), "--bridge", "br0", "--ip", "10.9.0.5/24", "--publish", "8080:80")
+    host.must("attach", "--pid", str(pid), "--bridge", "br0", "--ip", "10.9.0.5/24", "--publish", "8080:80")
     _lose_records(host)
     _adopt(host)
-    _must(host, "adopt", "--bridge", "br0", "--name", "lab")
-    _must(host, "detach", "--pid", str(pid))
+    host.must("adopt", "--bridge", "br0", "--name", "lab")
+    host.must("detach", "--pid", str(pid))
     assert difference(before, host.snapshot(pid)) == ""
 
 
@@ -208,18 +202,18 @@ def test_a_bridge_becomes_a_network_and_stays(host: Host) -> None:
         ("10.20.0.0/24", "10.20.0.1", ["10.20.0.7"]),
         ("fd20::/64", "fd20::1", []),
     ]
-    assert "br0" in _must(host, "network", "inspect", "lab")
-    said = _must(host, "network", "connect", "lab", f"pid:{pid}", "--publish", "8080:80")
+    assert "br0" in host.must("network", "inspect", "lab")
+    said = host.must("network", "connect", "lab", f"pid:{pid}", "--publish", "8080:80")
     assert "10.20.0.2/24, fd20::2/64" in said
-    assert _must(host, "diff") == "no difference\n"
+    assert host.must("diff") == "no difference\n"
     other = host.nettool("network", "create", "lab", "--bridge-name", "br0", *SUBNETS)
     assert "with another subnets, unmanaged" in other.stderr
-    _must(host, "network", "disconnect", "lab", f"pid:{pid}")
+    host.must("network", "disconnect", "lab", f"pid:{pid}")
     host.check("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
-    _must(host, "network", "rm", "lab")
+    host.must("network", "rm", "lab")
     assert difference(before, host.snapshot(pid)) == ""
-    _must(host, "undo", "last")
-    assert _must(host, "adopt", "--bridge", "br0", "--name", "lab") == "nothing to adopt\n"
+    host.must("undo", "last")
+    assert host.must("adopt", "--bridge", "br0", "--name", "lab") == "nothing to adopt\n"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +232,7 @@ def test_a_bridge_becomes_a_network_and_stays(host: Host) -> None:
     ],
 )
 def test_what_can_be_no_network_is_refused(host: Host, words: str, status: int, said: str) -> None:
-    _must(host, "network", "create", "lan", "--bridge-name", "br-lan", "--subnet", "10.20.0.0/24")
+    host.must("network", "create", "lan", "--bridge-name", "br-lan", "--subnet", "10.20.0.0/24")
     for name, *addresses in (
         ("br0", "10.0.0.1/24"), ("bare",), ("odd", "10.1.0.1/16", "10.1.1.1/24"), ("same", "10.0.0.2/24"),
     ):  # fmt: skip
@@ -250,11 +244,11 @@ def test_what_can_be_no_network_is_refused(host: Host, words: str, status: int, 
         refused = host.nettool("adopt", *words.split(), *dry)
         assert refused.returncode == status, refused.stdout + refused.stderr
         assert said in refused.stderr
-    assert _must(host, "network", "ls").count("\n") == 2
+    assert host.must("network", "ls").count("\n") == 2
 
 
 def test_the_bridge_of_a_network_without_record_is_adopted_as_that(host: Host) -> None:
-    _must(host, "network", "create", "lan", "--bridge-name", "br-lan", "--subnet", "10.20.0.0/24")
+    host.must("network", "create", "lan", "--bridge-name", "br-lan", "--subnet", "10.20.0.0/24")
     _lose_records(host)
     refused = host.nettool("adopt", "--bridge", "br-lan", "--name", "lan")
     assert refused.returncode == 4
@@ -277,8 +271,8 @@ def _wired(host: Host, *options: str) -> tuple[int, str]:
     """Wire a sandbox, lose its record; return it and its host end."""
     host.add_bridge("br0", "10.9.0.1/24")
     pid = host.container()
-    done = _must(
-        host, "attach", "--pid", str(pid), "--bridge", "br0", "--ip", "10.9.0.5/24", *options, "-o", "json"
+    done = host.must(
+        "attach", "--pid", str(pid), "--bridge", "br0", "--ip", "10.9.0.5/24", *options, "-o", "json"
     )
     _lose_records(host)
     return pid, str(json.loads(done)["endpoints"][0]["host_end"])
@@ -309,7 +303,7 @@ def test_rules_of_an_endpoint_that_is_gone(host: Host) -> None:
 
 
 def test_a_network_whose_rules_are_not_whole(host: Host) -> None:
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
     _lose_records(host)
     host.check("iptables", "-F", "NETTOOL-FORWARD")
     _left(host, "the rules of network lan are not those that nettool makes")
@@ -318,7 +312,7 @@ def test_a_network_whose_rules_are_not_whole(host: Host) -> None:
 
 
 def test_a_network_with_the_rules_of_two_bridges(host: Host) -> None:
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
     _lose_records(host)
     words = "-A NETTOOL-ISOLATE-2 -o br7 -m comment --comment nettool:lan -j DROP"
     host.check("iptables", *words.split())
@@ -341,7 +335,7 @@ def test_what_others_made_is_not_adopted(host: Host) -> None:
     host.check("ip", "link", "set", "dev", "web0", "master", "br0")
     host.check("ip", "link", "add", "name", "nt0123456789", "type", "bridge")
     host.check("iptables", "-A", "FORWARD", "-m", "comment", "--comment", "nettool:", "-j", "ACCEPT")
-    assert _must(host, "adopt") == "nothing to adopt\n"
+    assert host.must("adopt") == "nothing to adopt\n"
 
 
 def test_hostile_rules_of_others_are_read_over(host: Host) -> None:
@@ -354,11 +348,11 @@ def test_hostile_rules_of_others_are_read_over(host: Host) -> None:
 def test_an_adoption_can_be_undone(host: Host) -> None:
     pid, _ = _wired(host)
     before = host.snapshot(pid)
-    assert "adopted eth0 of pid:" in _must(host, "adopt")
-    assert "adopt 1 endpoint" in _must(host, "history")
-    _must(host, "undo", "last")
+    assert "adopted eth0 of pid:" in host.must("adopt")
+    assert "adopt 1 endpoint" in host.must("history")
+    host.must("undo", "last")
     assert difference(before, host.snapshot(pid)) == ""
-    assert "adopted eth0 of pid:" in _must(host, "adopt")
+    assert "adopted eth0 of pid:" in host.must("adopt")
 
 
 def test_only_root_can_tell(host: Host) -> None:
@@ -374,8 +368,8 @@ def test_one_of_two_stores_is_lost(host: Host, lost: str) -> None:
     host.check("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
     host.check("ip", "netns", "add", "blue")
     before = host.snapshot()
-    _must(host, "network", "create", "lan", *SUBNETS)
-    _must(host, "network", "connect", "lan", "netns:blue", "--publish", "8080:80")
+    host.must("network", "create", "lan", *SUBNETS)
+    host.must("network", "connect", "lan", "netns:blue", "--publish", "8080:80")
     host.check("rm", "-rf", lost)
     found = _adopt(host)
     assert [len(found[kind]) for kind in ("endpoints", "networks")] == [
@@ -385,12 +379,12 @@ def test_one_of_two_stores_is_lost(host: Host, lost: str) -> None:
     if "state" in lost:
         # Who is to be on the network again is said anew, and nothing else changes.
         wired = host.snapshot()
-        _must(host, "network", "connect", "lan", "netns:blue")
+        host.must("network", "connect", "lan", "netns:blue")
         assert difference(wired, host.snapshot()) == ""
     (record,) = host.path("/run/nettool/endpoints").glob("*.json")
     assert json.loads(record.read_text())["record"]["endpoint"]["sandbox"]["target"] == "netns:blue"
-    _must(host, "network", "disconnect", "lan", "netns:blue")
-    _must(host, "network", "rm", "lan")
+    host.must("network", "disconnect", "lan", "netns:blue")
+    host.must("network", "rm", "lan")
     assert difference(before, host.snapshot()) == ""
 
 
@@ -405,13 +399,13 @@ def test_several_in_several_sandboxes(host: Host) -> None:
             ("br1", ("--ip", f"10.8.0.{number}/24", "--ip", f"fd08::{number}/64")),
         ):
             port = f"80{number}{bridge[2]}:80"
-            _must(host, "attach", "--pid", str(pid), "--bridge", bridge, *ips, "--publish", port)
+            host.must("attach", "--pid", str(pid), "--bridge", bridge, *ips, "--publish", port)
     _lose_records(host)
     assert len(_adopt(host)["endpoints"]) == 6
     for pid in pids:
-        _must(host, "detach", "--pid", str(pid), "--ifname", "eth0")
-        assert _must(host, "diff") == "no difference\n"
-        _must(host, "detach", "--pid", str(pid))
+        host.must("detach", "--pid", str(pid), "--ifname", "eth0")
+        assert host.must("diff") == "no difference\n"
+        host.must("detach", "--pid", str(pid))
     host.check("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
     assert difference(before, host.snapshot(*pids)) == ""
 
@@ -423,11 +417,11 @@ def test_a_container_is_known_by_its_name(docker: Docker) -> None:
     try:
         pid = host.container_pid("web")
         before = host.snapshot(pid)
-        _must(host, "attach", "--container", "web", "--bridge", "br7", "--ip", "10.7.0.5/24")
+        host.must("attach", "--container", "web", "--bridge", "br7", "--ip", "10.7.0.5/24")
         _lose_records(host)
         (found,) = _adopt(host)["endpoints"]
         assert found["sandbox"] == "docker:web"
-        _must(host, "detach", "--container", "web")
+        host.must("detach", "--container", "web")
         assert difference(before, host.snapshot(pid)) == ""
     finally:
         host.cli("rm", "-f", "web")
@@ -440,17 +434,17 @@ def test_a_network_with_a_name_server(host: Host) -> None:
     host.check("ip", "netns", "add", "web")
     pid = host.container()
     before = host.snapshot(pid)
-    _must(host, "network", "create", "lan", *SUBNETS, "--dns")
-    _must(host, "network", "connect", "lan", "netns:web", "--alias", "www")
-    _must(host, "network", "connect", "lan", f"pid:{pid}", "--alias", "api")
+    host.must("network", "create", "lan", *SUBNETS, "--dns")
+    host.must("network", "connect", "lan", "netns:web", "--alias", "www")
+    host.must("network", "connect", "lan", f"pid:{pid}", "--alias", "api")
     inspected = _inspect(host)
     _lose_records(host)
     assert len(_adopt(host)["endpoints"]) == 2
     assert _inspect(host) == inspected
     # It is wired as asked for; what is put on record is that it is to be so again.
-    assert "(0 commands" in _must(host, "network", "connect", "lan", "netns:web", "--alias", "www")
+    assert "(0 commands" in host.must("network", "connect", "lan", "netns:web", "--alias", "www")
     for target in ("netns:web", f"pid:{pid}"):
-        _must(host, "network", "disconnect", "lan", target)
-    _must(host, "network", "rm", "lan")
+        host.must("network", "disconnect", "lan", target)
+    host.must("network", "rm", "lan")
     assert host.run("find", "/etc/netns", "/run/nettool-dns", "-type", "f").stdout == ""
     assert difference(before, host.snapshot(pid)) == ""

@@ -7,14 +7,13 @@ host is then as it was at the beginning.
 from __future__ import annotations
 
 import re
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hosts import Host, HostUnavailableError
+from hosts import Host, HostUnavailableError, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plan_kinds import DIALECTS, FULL
@@ -22,7 +21,7 @@ from snapshot import difference, snapshot
 from warm import KILLED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from subprocess import CompletedProcess
 
     from battery import Cases
@@ -182,7 +181,7 @@ class Story:
         box.alive = False
         self.things = [thing for thing in self.things if thing.box is not box]
         if not self._is_held(box):
-            _wait_until(lambda: not box.ends & self._host().links)
+            until(lambda: not box.ends & self._host().links)
 
     def do_starts(self, slot: int) -> None:
         self._box(slot)
@@ -325,7 +324,7 @@ class Story:
                 assert difference(box.born, _inside(self.host, box.pid)) == ""
                 self.host.kill(box.pid)
         ends = {end for box in self.boxes for end in box.ends}
-        _wait_until(lambda: not ends & self._host().links)
+        until(lambda: not ends & self._host().links)
         assert difference(self.before, self.host.snapshot()) == ""
 
 
@@ -340,13 +339,6 @@ def _spelled(addresses: Iterable[str]) -> set[str]:
     """Return addresses as they are typed: /proc has IPv6 in 32 digits, with the interface behind it."""
     long = (address.partition(" ")[0] for address in addresses)
     return {re.sub(r"^fd00(0{24})00(\w\w)$", r"fd00::\2", address) for address in long}
-
-
-def _wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 class Stage:

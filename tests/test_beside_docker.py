@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from reach import PORT, ask, serve, uplink
@@ -14,12 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hosts import Host
-
-
-def _must(host: Host, *words: str, **options: Any) -> str:
-    done = host.nettool(*words, **options)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
 
 
 def _dockers(host: Host) -> list[str]:
@@ -59,7 +53,7 @@ def tidy(docker: Docker) -> Iterator[None]:
     docker.rm(*docker.containers())
     for name in docker.cli("network", "ls", "--quiet", "--filter", "type=custom").split():
         docker.cli("network", "rm", name)
-    _must(docker, "gc")
+    docker.must("gc")
     assert _dockers(docker) == before
     assert "nettool" not in docker.check("iptables-save").lower()
 
@@ -83,7 +77,7 @@ def test_dockers_rules_and_containers_are_not_disturbed(docker: Docker, outside:
         ("network", "connect", "lan", "docker:web"),
         ("publish", "docker:web", "8080:80"),
     ):
-        _must(host, *words)
+        host.must(*words)
         still()
     for place, address in ((None, "127.0.0.1"), (None, "192.0.2.1"), (outside, "192.0.2.1")):
         enter = ("nsenter", f"--net=/proc/{place}/ns/net") if place else ()
@@ -101,7 +95,7 @@ def test_dockers_rules_and_containers_are_not_disturbed(docker: Docker, outside:
         ("network", "rm", "lan"),
     ):
         still()
-        _must(host, *words)
+        host.must(*words)
     still()
 
 
@@ -115,9 +109,9 @@ def test_dockers_networks_and_nettools_are_kept_apart(docker: Docker, outside: i
         pids[name] = host.container_pid(name)
         serve(host, name, pids[name])
     serve(host, "outside", outside)
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24")
-    _must(host, "network", "connect", "lan", "docker:web")
-    _must(host, "publish", "docker:web", f"8080:{PORT}", f"8080:{PORT}/udp")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
+    host.must("network", "connect", "lan", "docker:web")
+    host.must("publish", "docker:web", f"8080:{PORT}", f"8080:{PORT}/udp")
     host.cli("network", "create", "later", "--subnet", "10.31.0.0/24")
     host.cli(
         "run", "-d", "--name", "third", "--network", "later", "-p", f"8082:{PORT}", IMAGE, "sleep", "1000"
@@ -136,8 +130,8 @@ def test_dockers_networks_and_nettools_are_kept_apart(docker: Docker, outside: i
     for name in ("first", "second", "third"):
         published = [("tcp", "192.0.2.1", 8080), ("udp", "192.0.2.1", 8080)]
         assert ask(host, pids[name], published) == ["web", "web"], name
-    _must(host, "network", "disconnect", "lan", "docker:web")
-    _must(host, "network", "rm", "lan")
+    host.must("network", "disconnect", "lan", "docker:web")
+    host.must("network", "rm", "lan")
 
 
 @pytest.mark.usefixtures("tidy")
@@ -157,14 +151,14 @@ def test_a_port_of_a_container_on_dockers_bridge(
     if wired_by == "nettool":
         published = [word for port in ports for word in ("--publish", port)]
         attach = ("attach", "--container", "docker:web", "--ip", "172.17.0.100/16", *published)
-        _must(host, *attach, "--dialect", dialect)
+        host.must(*attach, "--dialect", dialect)
     else:
-        _must(host, "publish", "docker:web", *ports, "--dialect", dialect)
-        assert _must(host, "publish", "docker:web", *ports, "--dialect", dialect).startswith("nothing to do")
+        host.must("publish", "docker:web", *ports, "--dialect", dialect)
+        assert host.must("publish", "docker:web", *ports, "--dialect", dialect).startswith("nothing to do")
     documented = "-A DOCKER ! -i docker0 -p tcp" in host.check("iptables-save", "-t", "nat")
     assert documented == (dialect == "classic")
     assert _dockers(host) == rules
-    assert "docker:web" in _must(host, "ports")
+    assert "docker:web" in host.must("ports")
 
     expected = {
         (outside, "192.0.2.1"): "web", (None, "192.0.2.1"): "web", (None, "172.17.0.1"): "web",
@@ -176,18 +170,18 @@ def test_a_port_of_a_container_on_dockers_bridge(
         assert found == expected, protocol
 
     if wired_by == "nettool":
-        _must(host, "detach", "--container", "docker:web")
+        host.must("detach", "--container", "docker:web")
     else:
         assert host.nettool("detach", "--container", "docker:web").returncode == 0
-        assert "docker:web" in _must(host, "ports")
-        _must(host, "unpublish", "docker:web", ports[1])
-        _must(host, "unpublish", "docker:web", "--all")
+        assert "docker:web" in host.must("ports")
+        host.must("unpublish", "docker:web", ports[1])
+        host.must("unpublish", "docker:web", "--all")
     assert difference(before, host.snapshot(web)) == ""
     assert ask(host, outside, [("tcp", "192.0.2.1", 8080)]) == [""]
-    _must(host, "undo", "last")
+    host.must("undo", "last")
     assert ask(host, outside, [("tcp", "192.0.2.1", 8080)]) == ["web"]
     away = ("detach", "--container") if wired_by == "nettool" else ("unpublish", "--all")
-    _must(host, *away, "docker:web")
+    host.must(*away, "docker:web")
     assert difference(before, host.snapshot(web)) == ""
 
 
@@ -195,14 +189,14 @@ def test_a_port_of_a_container_on_dockers_bridge(
 def test_ports_of_a_container_of_dockers_go_when_it_starts_again(docker: Docker) -> None:
     host, rules = docker, docker.check("iptables-save")
     host.cli("run", "-d", "--name", "web", IMAGE, "sleep", "1000")
-    _must(host, "publish", "docker:web", "8080:80", "8080:80/udp")
-    assert _must(host, "gc") == "nothing to clear away\n"
-    assert _must(host, "restore") == "nothing to restore\n"
+    host.must("publish", "docker:web", "8080:80", "8080:80/udp")
+    assert host.must("gc") == "nothing to clear away\n"
+    assert host.must("restore") == "nothing to restore\n"
     host.cli("restart", "-t", "0", "web")
-    assert "clear away docker:web" in _must(host, "gc")
-    assert _must(host, "ports") == "no ports are published\n"
+    assert "clear away docker:web" in host.must("gc")
+    assert host.must("ports") == "no ports are published\n"
     assert rules.count("-A ") == host.check("iptables-save").count("-A ")
-    _must(host, "publish", "docker:web", "8080:80")
+    host.must("publish", "docker:web", "8080:80")
 
 
 @pytest.fixture
@@ -216,14 +210,14 @@ def lasting(docker: Docker, tmp_path: Path) -> Iterator[Docker]:
 def test_what_dockerd_flushes_when_it_starts_is_shown_and_mended(lasting: Docker) -> None:
     host = lasting
     outside = uplink(host)
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
     for name, network in (("theirs", "bridge"), ("ours", "none"), ("apart", "none")):
         host.cli("run", "-d", "--name", name, "--network", network, IMAGE, "sleep", "1000")
         serve(host, name, host.container_pid(name))
-    _must(host, "network", "connect", "lan", "docker:apart", "--publish", f"8083:{PORT}")
+    host.must("network", "connect", "lan", "docker:apart", "--publish", f"8083:{PORT}")
     ours = ("attach", "--container", "docker:ours", "--ip", "172.17.0.100/16", "--dialect", "classic")
-    _must(host, *ours, "--publish", f"8082:{PORT}")
-    _must(host, "publish", "docker:theirs", f"8081:{PORT}", "--dialect", "classic")
+    host.must(*ours, "--publish", f"8082:{PORT}")
+    host.must("publish", "docker:theirs", f"8081:{PORT}", "--dialect", "classic")
     assert host.nettool("diff").returncode == 0
     questions = [("tcp", "192.0.2.1", number) for number in (8081, 8082, 8083)]
     assert ask(host, outside, questions) == ["theirs", "ours", "apart"]
@@ -237,7 +231,7 @@ def test_what_dockerd_flushes_when_it_starts_is_shown_and_mended(lasting: Docker
     for table in ("nat", "filter"):
         assert shown.stdout.count(f"missing: iptables has in {table} DOCKER:") == 2, shown.stdout
     assert "missing: iptables has in filter DOCKER-ISOLATION-STAGE-2" in shown.stdout
-    said = _must(host, "restore", "--firewall")
+    said = host.must("restore", "--firewall")
     assert "done: restore eth0 of docker:theirs" in said
     assert "done: restore eth0 of docker:ours" in said
     assert host.nettool("diff").returncode == 0

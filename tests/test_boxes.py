@@ -18,31 +18,25 @@ CREATE: Final = ("sandbox", "create", "blue")
 REMOVE: Final = ("sandbox", "rm", "blue")
 
 
-def _must(host: Host, *words: str) -> str:
-    done = host.nettool(*words)
-    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def test_a_sandbox_is_made_and_removed(host: Host) -> None:
     before = host.snapshot()
-    assert _must(host, *CREATE, "--dry-run").splitlines()[1::2] == [
+    assert host.must(*CREATE, "--dry-run").splitlines()[1::2] == [
         "ip netns add blue", "ip -n blue link set dev lo alias nettool up"
     ]  # fmt: skip
     assert difference(before, host.snapshot()) == ""
-    _must(host, *CREATE)
-    assert _must(host, *CREATE).startswith("nothing to do")
+    host.must(*CREATE)
+    assert host.must(*CREATE).startswith("nothing to do")
     assert "UNKNOWN" in host.check("ip", "-n", "blue", "-brief", "link", "show", "lo")
-    assert _must(host, *REMOVE, "--dry-run").splitlines()[1::2] == ["ip netns del blue"]
-    _must(host, *REMOVE)
+    assert host.must(*REMOVE, "--dry-run").splitlines()[1::2] == ["ip netns del blue"]
+    host.must(*REMOVE)
     assert host.nettool(*REMOVE).returncode == 5
     assert difference(before, host.snapshot()) == ""
 
 
 def test_a_run_is_undone(host: Host) -> None:
     before = host.snapshot()
-    _must(host, *CREATE)
-    _must(host, "undo", "last")
+    host.must(*CREATE)
+    host.must("undo", "last")
     assert difference(before, host.snapshot()) == ""
 
 
@@ -57,7 +51,7 @@ def test_another_ones_namespace_is_neither_taken_nor_removed(host: Host) -> None
 
 
 def test_one_that_is_used_stays(host: Host) -> None:
-    _must(host, *CREATE)
+    host.must(*CREATE)
     process = host.popen("ip", "netns", "exec", "blue", "sh", "-c", "echo up; exec sleep 100")
     assert process.stdout is not None
     process.stdout.readline()
@@ -65,12 +59,12 @@ def test_one_that_is_used_stays(host: Host) -> None:
     assert done.returncode == 4
     assert f"process {process.pid}" in done.stderr
     host.kill(process.pid)
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24")
-    _must(host, "network", "connect", "lan", "netns:blue")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
+    host.must("network", "connect", "lan", "netns:blue")
     done = host.nettool(*REMOVE)
     assert (done.returncode, "has endpoints" in done.stderr) == (4, True)
-    _must(host, "network", "disconnect", "lan", "netns:blue")
-    _must(host, *REMOVE)
+    host.must("network", "disconnect", "lan", "netns:blue")
+    host.must(*REMOVE)
 
 
 @pytest.mark.parametrize("verb", ["create", "rm"])
@@ -78,19 +72,19 @@ def test_whatever_fails_all_is_as_before(host: Host, tmp_path: Path, verb: str) 
     shims = Shims(tmp_path / "shims")
     words = CREATE if verb == "create" else REMOVE
     if verb == "rm":
-        _must(host, *CREATE)
+        host.must(*CREATE)
     before = host.snapshot()
-    for step in commands_in(_must(host, *words, "--dry-run")):
+    for step in commands_in(host.must(*words, "--dry-run")):
         for then in ("exit 3", '"$real" "$@"; exit 3', "kill -9 $nettool; exit 1",
                      '"$real" "$@"; kill -9 $nettool; exit'):  # fmt: skip
             shims.set(Rule(step, then))
             done = host.nettool(*words, env=shims.env)
             assert done.returncode in (1, -9), done.stderr
-            _must(host, "recover")
+            host.must("recover")
             # A namespace that is made again is another one: its number is not compared.
             after = host.snapshot()
             assert _unnumbered(before) == _unnumbered(after), f"{step} {then}: {difference(before, after)}"
-    _must(host, *words)
+    host.must(*words)
 
 
 def _unnumbered(parts: dict[str, str]) -> dict[str, str]:
@@ -99,18 +93,18 @@ def _unnumbered(parts: dict[str, str]) -> dict[str, str]:
 
 
 def test_what_there_is_is_listed(host: Host) -> None:
-    assert _must(host, "sandbox", "ls") == "no named sandboxes\n"
-    _must(host, *CREATE)
+    assert host.must("sandbox", "ls") == "no named sandboxes\n"
+    host.must(*CREATE)
     host.check("ip", "netns", "add", "red")
-    listed = json.loads(_must(host, "sandbox", "ls", "-o", "json"))["sandboxes"]
+    listed = json.loads(host.must("sandbox", "ls", "-o", "json"))["sandboxes"]
     assert [(box["name"], box["made_by"], box["pid"]) for box in listed] == [
         ("blue", "nettool", None), ("red", None, None)
     ]  # fmt: skip
-    assert _must(host, "sandbox", "ls").splitlines()[1].split() == ["blue", "nettool", "-", "-"]
+    assert host.must("sandbox", "ls").splitlines()[1].split() == ["blue", "nettool", "-", "-"]
 
 
 def test_a_command_runs_inside(host: Host) -> None:
-    _must(host, *CREATE)
+    host.must(*CREATE)
     words = ("sandbox", "exec", "blue", "--", "ip", "-4", "-brief", "address")
     assert host.check(*host.nettool_argv(*words)).split() == ["lo", "UNKNOWN", "127.0.0.1/8"]
     done = host.run(*host.nettool_argv("sandbox", "exec", "blue", "--", "sh", "-c", "exit 9"))

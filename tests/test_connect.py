@@ -19,16 +19,10 @@ SUBNETS: Final = ("--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
 AT_ONCE: Final = 64 if FULL else 12
 
 
-def _must(host: Host, *words: str) -> str:
-    done = host.nettool(*words)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
-
-
 def _network(host: Host, *options: str) -> int:
     """Make a network whose bridge has had a port; return a container."""
     host.add_bridge("br-lan")
-    _must(host, "network", "create", "lan", "--bridge-name", "br-lan", *(options or SUBNETS))
+    host.must("network", "create", "lan", "--bridge-name", "br-lan", *(options or SUBNETS))
     return host.container()
 
 
@@ -41,17 +35,17 @@ def _disconnect(pid: int, *options: str) -> tuple[str, ...]:
 
 
 def _addresses(host: Host) -> dict[str, list[str]]:
-    network: dict[str, Any] = json.loads(_must(host, "network", "inspect", "lan", "-o", "json"))
+    network: dict[str, Any] = json.loads(host.must("network", "inspect", "lan", "-o", "json"))
     return {endpoint["sandbox"]: endpoint["addresses"] for endpoint in network["endpoints"]}
 
 
 def test_who_is_on_a_network_is_on_record(host: Host) -> None:
     pid = _network(host)
-    _must(host, *_connect(pid))
+    host.must(*_connect(pid))
     assert _addresses(host) == {f"pid:{pid}": ["10.20.0.2/24", "fd20::2/64"]}
-    _must(host, *_disconnect(pid))
+    host.must(*_disconnect(pid))
     assert _addresses(host) == {}
-    _must(host, "undo", "last")
+    host.must("undo", "last")
     assert _addresses(host) == {f"pid:{pid}": ["10.20.0.2/24", "fd20::2/64"]}
 
 
@@ -59,24 +53,24 @@ def test_an_address_given_back_is_the_last_to_be_given_again(host: Host) -> None
     pid = _network(host, "--subnet", "10.20.0.0/29")
     seen = []
     for _ in range(6):
-        _must(host, *_connect(pid))
+        host.must(*_connect(pid))
         seen.append(_addresses(host)[f"pid:{pid}"][0])
-        _must(host, *_disconnect(pid))
+        host.must(*_disconnect(pid))
     assert seen == [f"10.20.0.{number}/29" for number in (2, 3, 4, 5, 6, 2)]
 
 
 def test_a_full_subnet_is_refused_until_somebody_leaves(host: Host) -> None:
     pid = _network(host, "--subnet", "10.20.0.0/29", "--exclude", "10.20.0.4/30")
     other, third = host.container(), host.container()
-    _must(host, *_connect(pid))
-    _must(host, *_connect(other))
+    host.must(*_connect(pid))
+    host.must(*_connect(other))
     before = host.snapshot(third)
     done = host.nettool(*_connect(third))
     assert done.returncode == 4
     assert "no free address left in 10.20.0.0/29" in done.stderr
     assert difference(before, host.snapshot(third)) == ""
-    _must(host, *_disconnect(pid))
-    _must(host, *_connect(third))
+    host.must(*_disconnect(pid))
+    host.must(*_connect(third))
     assert _addresses(host)[f"pid:{third}"] == ["10.20.0.2/29"]
 
 
@@ -93,7 +87,7 @@ def test_who_answers_on_the_wire_is_passed_over(host: Host) -> None:
     asked = host.nettool(*_connect(pid, "--ip", "10.20.0.3"))
     assert asked.returncode == 4
     assert "answers for it" in asked.stderr
-    _must(host, *_connect(pid))
+    host.must(*_connect(pid))
     assert _addresses(host)[f"pid:{pid}"] == ["10.20.0.4/24"]
 
 
@@ -126,7 +120,7 @@ def test_what_cannot_be_is_refused(module_host: Host, words: str, status: int, s
     host = module_host
     if "br-lan" not in host.check("ip", "-o", "link"):
         _network(host)
-        _must(host, "network", "create", "empty", "--driver", "none")
+        host.must("network", "create", "empty", "--driver", "none")
     pid = host.container()
     before = host.snapshot(pid)
     done = host.nettool("network", *words.format(pid=pid).split())
@@ -138,16 +132,16 @@ def test_what_cannot_be_is_refused(module_host: Host, words: str, status: int, s
 
 def test_internal_networks_give_no_default_route(host: Host) -> None:
     pid = _network(host, "--subnet", "10.20.0.0/24", "--internal")
-    _must(host, *_connect(pid))
+    host.must(*_connect(pid))
     assert "default" not in host.inside(pid, "ip", "route")
 
 
 def test_a_network_made_anew_is_not_overwritten_by_an_undo(host: Host) -> None:
     pid = _network(host, "--subnet", "10.20.0.0/24")
-    _must(host, *_connect(pid))
-    run = json.loads(_must(host, "history", "-o", "json"))["runs"][-1]["id"]
-    _must(host, *_disconnect(pid))
-    _must(host, "network", "rm", "lan")
-    _must(host, "network", "create", "lan", "--bridge-name", "br-lan", "--subnet", "10.30.0.0/24")
-    assert _must(host, "undo", run).startswith("nothing to do")
-    assert "10.30.0.0/24" in _must(host, "network", "inspect", "lan")
+    host.must(*_connect(pid))
+    run = json.loads(host.must("history", "-o", "json"))["runs"][-1]["id"]
+    host.must(*_disconnect(pid))
+    host.must("network", "rm", "lan")
+    host.must("network", "create", "lan", "--bridge-name", "br-lan", "--subnet", "10.30.0.0/24")
+    assert host.must("undo", run).startswith("nothing to do")
+    assert "10.30.0.0/24" in host.must("network", "inspect", "lan")

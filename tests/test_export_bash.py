@@ -10,14 +10,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from export_plans import PLANS, check_golden, made_plan, plan_with_path
 from faults import in_any_order
-from hosts import Host
+from hosts import Host, until
 from plan_kinds import (
     ATTACH,
     BY_NAME,
@@ -35,7 +34,6 @@ from shims import Rule, Shims, commands_in, joined
 from snapshot import difference, search_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from battery import Cases
@@ -492,7 +490,7 @@ def test_undo_clears_away_what_a_dead_sandbox_left(host: Host, tmp_path: Path, d
     host.kill(scene.pid)
     script.run("undo")
     assert host.check("ls", "/run/netns") == ""
-    _wait_until(lambda: host.run("ls", f"/sys/class/net/{_value(script, 'HOST_IF')}").returncode != 0)
+    until(lambda: host.run("ls", f"/sys/class/net/{_value(script, 'HOST_IF')}").returncode != 0)
 
 
 @pytest.mark.battery("B14")
@@ -623,7 +621,7 @@ def test_detach_script_of_a_dead_sandbox(host: Host, tmp_path: Path) -> None:
     script = Script(scene, tmp_path / "detach.sh", *scene.detach("classic"))
     host.kill(scene.pid)
     # The kernel takes a namespace down, and its cables, a moment later.
-    _wait_until(lambda: host.run("ls", f"/sys/class/net/{_value(script, 'HOST_IF')}").returncode != 0)
+    until(lambda: host.run("ls", f"/sys/class/net/{_value(script, 'HOST_IF')}").returncode != 0)
     script.run()
     assert host.check("ls", "/run/netns") == ""
     assert "nothing to undo" in script.run("undo").stdout
@@ -644,13 +642,6 @@ def test_undo_when_the_cable_vanishes(plain: Script) -> None:
     remove = ("ip", "link", "del", "dev", _value(plain, "HOST_IF"))
     plain.shims.set(Rule(remove, '"$real" "$@"; exit 1'))
     assert "undone" in plain.run("undo").stdout
-
-
-def _wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # --- the text of the scripts

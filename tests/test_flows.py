@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from reach import PORT, Flow, serve, settle, uplink
@@ -21,18 +21,12 @@ CREATE: Final = "network create lan --bridge-name br-lan --subnet 10.20.0.0/24 -
 PUBLISH: Final = ("publish", "netns:web", f"5353:{PORT}/udp")
 
 
-def _must(host: Host, *words: str, **options: Any) -> str:
-    done = host.nettool(*words, **options)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
-
-
 def _furnish(host: Host) -> int:
     """Make a network with a container `web` that answers, and somebody outside; return the latter."""
     outside = uplink(host)
-    _must(host, *CREATE.split())
+    host.must(*CREATE.split())
     host.check("ip", "netns", "add", "web")
-    _must(host, "network", "connect", "lan", "netns:web")
+    host.must("network", "connect", "lan", "netns:web")
     serve(host, "web", "web")
     settle(host)
     return outside
@@ -51,11 +45,11 @@ def test_flows_that_are_under_way_follow_the_port(host: Host) -> None:
         "127.0.0.1": Flow(host, None, "127.0.0.1", 5353),
     }
     assert {name: flow.ask() for name, flow in flows.items()} == dict.fromkeys(flows, "")
-    _must(host, *PUBLISH)
+    host.must(*PUBLISH)
     assert {name: flow.ask() for name, flow in flows.items()} == dict.fromkeys(flows, "web")
-    assert _must(host, *PUBLISH).startswith("nothing to do")
+    assert host.must(*PUBLISH).startswith("nothing to do")
     assert host.nettool("diff").returncode == 0
-    _must(host, "unpublish", "netns:web", "--all")
+    host.must("unpublish", "netns:web", "--all")
     assert {name: flow.ask() for name, flow in flows.items()} == dict.fromkeys(flows, "")
     assert host.nettool("gc", "--dry-run").stdout == "nothing to clear away\n"
 
@@ -67,20 +61,20 @@ def test_only_flows_that_the_rule_is_for_are_forgotten(host: Host) -> None:
     for flow in others:
         flow.ask()
     words = ("publish", "netns:web", f"127.0.0.1:5353:{PORT}/udp")
-    assert _forgets(commands_in(_must(host, *words, "--dry-run"))) == []
+    assert _forgets(commands_in(host.must(*words, "--dry-run"))) == []
     allowed = (*PUBLISH, "--allow-from", "198.51.100.0/24")
-    assert _forgets(commands_in(_must(host, *allowed, "--dry-run"))) == []
+    assert _forgets(commands_in(host.must(*allowed, "--dry-run"))) == []
     allowed = (*PUBLISH, "--allow-from", "192.0.2.0/24")
-    planned = _forgets(commands_in(_must(host, *allowed, "--dry-run")))
+    planned = _forgets(commands_in(host.must(*allowed, "--dry-run")))
     assert planned == ["conntrack -D -p udp -s 192.0.2.0/24 -d 192.0.2.1 --dport 5353 -r 192.0.2.1"]
-    _must(host, *allowed)
+    host.must(*allowed)
     assert [flow.ask() for flow in others] == ["", "web"]
 
 
 @pytest.mark.parametrize("verb", ["detach", "disconnect", "gc"])
 def test_flows_end_with_the_interface(host: Host, verb: str) -> None:
     outside = _furnish(host)
-    _must(host, *PUBLISH)
+    host.must(*PUBLISH)
     flow = Flow(host, outside, "192.0.2.1", 5353)
     assert flow.ask() == "web"
     if verb == "gc":
@@ -88,7 +82,7 @@ def test_flows_end_with_the_interface(host: Host, verb: str) -> None:
             host.kill(int(pid))
         host.check("ip", "netns", "del", "web")
     words = {"detach": "detach --netns web", "disconnect": "network disconnect lan netns:web", "gc": "gc"}
-    _must(host, *words[verb].split())
+    host.must(*words[verb].split())
     serve(host, "the host", None, 5353)
     assert flow.ask() == "the host"
 
@@ -96,17 +90,17 @@ def test_flows_end_with_the_interface(host: Host, verb: str) -> None:
 def test_a_flow_that_ends_by_itself_is_no_failure(host: Host, tmp_path: Path) -> None:
     outside = _furnish(host)
     Flow(host, outside, "192.0.2.1", 5353).ask()
-    (forget,) = [words for words in commands_in(_must(host, *PUBLISH, "--dry-run")) if "-D" in words[:2]]
+    (forget,) = [words for words in commands_in(host.must(*PUBLISH, "--dry-run")) if "-D" in words[:2]]
     shims = Shims(tmp_path / "shims")
     shims.set(Rule(forget, '"$real" "$@"'))
-    _must(host, *PUBLISH, env=shims.env)
+    host.must(*PUBLISH, env=shims.env)
 
 
 @pytest.mark.parametrize("ending", ["exit 4", '"$real" "$@"; exit 3'])
 def test_a_failure_takes_all_back(host: Host, tmp_path: Path, ending: str) -> None:
     outside = _furnish(host)
     Flow(host, outside, "192.0.2.1", 5353).ask()
-    before, planned = host.snapshot(), commands_in(_must(host, *PUBLISH, "--dry-run"))
+    before, planned = host.snapshot(), commands_in(host.must(*PUBLISH, "--dry-run"))
     (forget,) = [words for words in planned if words[0] == "conntrack"]
     shims = Shims(tmp_path / "shims")
     shims.set(Rule(forget, ending))

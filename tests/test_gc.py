@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hosts import until
 from plan_kinds import DIALECTS, Kind, furnish
 from shims import Rule, Shims
 from snapshot import difference
@@ -94,10 +95,7 @@ def _host_end(script: Path) -> str:
 
 def _wait_for_links(host: Host, count: int) -> None:
     """Wait until the kernel has taken a dead namespace's cables away."""
-    deadline = time.monotonic() + 5
-    while len(host.check("ip", "-o", "link").splitlines()) > count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: len(host.check("ip", "-o", "link").splitlines()) <= count)
 
 
 def test_what_is_somebody_elses_stays(host: Host) -> None:

@@ -23,7 +23,7 @@ ROOMS: Final = (
     ("nettool.facts", "nettool.ipam", "nettool.ports"),
     ("nettool.firewall",),
     ("nettool.presence",),
-    ("nettool.fileeffects", "nettool.netnseffects", "nettool.parenteffects"),
+    ("nettool.fileeffects", "nettool.firewalleffects", "nettool.netnseffects", "nettool.parenteffects"),
     ("nettool.effects", "nettool.model"),
     ("nettool.plan", "nettool.codec"),
     ("nettool.history",),
@@ -95,7 +95,8 @@ PURE: Final = (
     "ipam",    "firewall", "iptables", "drivers", "resolve", "checks", "lowering", "planner", "attaching",
     "connecting", "detaching", "recognizing", "recognizednets", "adopting",
     "interfaces", "parents", "parenteffects", "ports", "portchecks", "leaving", "publishing", "repairing",
-    "presence", "fileeffects", "netnseffects", "netns", "boxing", "boxlist", "dnsmasq", "hostnames",
+    "presence", "fileeffects", "firewalleffects", "netnseffects", "netns", "boxing", "boxlist", "dnsmasq",
+    "hostnames",
     "undoing", "collecting", "networks", "netlist", "history", "pastruns",
     "survey", "envelope", "fingerprint", "render", "renderers", "arguments",
 )  # fmt: skip

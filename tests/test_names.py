@@ -22,12 +22,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dnsmasq gives up its 
 SUBNETS: Final = ("--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
 
 
-def _must(host: Host, *words: str) -> str:
-    done = host.nettool(*words)
-    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def _find(host: Host, sandbox: str, name: str) -> list[str]:
     """Return the addresses that a name has for a sandbox."""
     found = host.run("ip", "netns", "exec", sandbox, "getent", "ahosts", name)
@@ -45,7 +39,7 @@ def _files(host: Host) -> str:
 @pytest.fixture
 def boxes(host: Host) -> tuple[str, ...]:
     for name in ("web", "db", "far"):
-        _must(host, "sandbox", "create", name)
+        host.must("sandbox", "create", name)
     return ("web", "db", "far")
 
 
@@ -53,25 +47,25 @@ def boxes(host: Host) -> tuple[str, ...]:
 def test_containers_find_each_other_by_name(host: Host) -> None:
     host.check("mkdir", "-p", "/etc/netns")
     before = host.snapshot()
-    _must(host, "network", "create", "lan", *SUBNETS, "--dns")
-    _must(host, "network", "connect", "lan", "netns:web", "--alias", "www", "--alias", "shop.example")
-    _must(host, "network", "connect", "lan", "netns:db")
+    host.must("network", "create", "lan", *SUBNETS, "--dns")
+    host.must("network", "connect", "lan", "netns:web", "--alias", "www", "--alias", "shop.example")
+    host.must("network", "connect", "lan", "netns:db")
     pid = host.container()
-    _must(host, "network", "connect", "lan", f"pid:{pid}", "--alias", "api")
+    host.must("network", "connect", "lan", f"pid:{pid}", "--alias", "api")
     for name in ("web", "www", "shop.example", "WEB"):
         assert _find(host, "db", name) == ["10.20.0.2", "fd20::2"]
     assert _find(host, "web", "db") == ["10.20.0.3", "fd20::3"]
     assert _find(host, "web", "api") == ["10.20.0.4", "fd20::4"]
     assert _find(host, "web", "nobody") == []
-    assert _must(host, "network", "connect", "lan", "netns:web", "--alias", "www").startswith("nothing to do")
-    assert "1 command" in _must(host, "network", "connect", "lan", "netns:web", "--alias", "more")
+    assert host.must("network", "connect", "lan", "netns:web", "--alias", "www").startswith("nothing to do")
+    assert "1 command" in host.must("network", "connect", "lan", "netns:web", "--alias", "more")
     assert _find(host, "db", "more") == _find(host, "db", "www") == ["10.20.0.2", "fd20::2"]
     assert host.nettool("diff").returncode == 0
-    _must(host, "network", "disconnect", "lan", "netns:web")
+    host.must("network", "disconnect", "lan", "netns:web")
     assert _find(host, "db", "web") == _find(host, "db", "more") == []
-    _must(host, "network", "disconnect", "lan", f"pid:{pid}")
-    _must(host, "network", "disconnect", "lan", "netns:db")
-    _must(host, "network", "rm", "lan")
+    host.must("network", "disconnect", "lan", f"pid:{pid}")
+    host.must("network", "disconnect", "lan", "netns:db")
+    host.must("network", "rm", "lan")
     assert _files(host) == ""
     # What lets the host forward is never put back.
     host.check("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
@@ -80,15 +74,15 @@ def test_containers_find_each_other_by_name(host: Host) -> None:
 
 @pytest.mark.usefixtures("boxes")
 def test_one_on_two_networks_finds_the_names_of_both(host: Host) -> None:
-    _must(host, "network", "create", "backend", "--subnet", "10.20.0.0/24", "--dns")
-    _must(host, "network", "create", "frontend", "--subnet", "10.30.0.0/24", "--dns")
+    host.must("network", "create", "backend", "--subnet", "10.20.0.0/24", "--dns")
+    host.must("network", "create", "frontend", "--subnet", "10.30.0.0/24", "--dns")
     for network, box, *words in (
         ("backend", "web", "--alias", "same"),
         ("backend", "db"),
         ("frontend", "db"),
         ("frontend", "far", "--alias", "same"),
     ):
-        _must(host, "network", "connect", network, f"netns:{box}", *words)
+        host.must("network", "connect", network, f"netns:{box}", *words)
     assert _find(host, "db", "web") == ["10.20.0.2"]
     assert _find(host, "db", "far") == ["10.30.0.3"]
     # Of several, those of the network that asks.
@@ -100,12 +94,12 @@ def test_one_on_two_networks_finds_the_names_of_both(host: Host) -> None:
 
 @pytest.mark.usefixtures("boxes")
 def test_an_internal_network_asks_nobody_else(host: Host) -> None:
-    made = _must(host, "network", "create", "vault", "--subnet", "10.20.0.0/24", "--dns", "--internal", "-n")
+    made = host.must("network", "create", "vault", "--subnet", "10.20.0.0/24", "--dns", "--internal", "-n")
     assert "--no-resolv" in made
-    open_one = _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns", "-n")
+    open_one = host.must("network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns", "-n")
     assert "--no-resolv" not in open_one
-    _must(host, "network", "create", "vault", "--subnet", "10.20.0.0/24", "--dns", "--internal")
-    _must(host, "network", "connect", "vault", "netns:web")
+    host.must("network", "create", "vault", "--subnet", "10.20.0.0/24", "--dns", "--internal")
+    host.must("network", "connect", "vault", "netns:web")
     assert _find(host, "web", "web") == ["10.20.0.2"]
 
 
@@ -114,13 +108,13 @@ def test_a_resolver_that_is_there_stays(host: Host) -> None:
     host.check("mkdir", "-p", "/etc/netns/web", "/etc/netns/db")
     host.check("tee", "/etc/netns/web/resolv.conf", input="nameserver 192.0.2.1\n")
     host.check("tee", "/etc/netns/db/hosts", input="192.0.2.9 mine\n")
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns")
     for box in ("web", "db"):
-        _must(host, "network", "connect", "lan", f"netns:{box}")
+        host.must("network", "connect", "lan", f"netns:{box}")
     assert "192.0.2.1" in host.check("cat", "/etc/netns/web/resolv.conf")
     assert host.check("cat", "/etc/netns/db/resolv.conf") == "nameserver 10.20.0.1\n"
     for box in ("web", "db"):
-        _must(host, "network", "disconnect", "lan", f"netns:{box}")
+        host.must("network", "disconnect", "lan", f"netns:{box}")
     left = sorted(host.check("find", "/etc/netns", "-type", "f").split())
     assert left == ["/etc/netns/db/hosts", "/etc/netns/web/resolv.conf"]
 
@@ -136,7 +130,7 @@ def test_a_resolver_that_is_there_stays(host: Host) -> None:
 )
 @pytest.mark.usefixtures("boxes")
 def test_what_is_refused(host: Host, words: str, status: int, said: str) -> None:
-    _must(host, "network", "create", "plain", "--subnet", "10.20.0.0/24")
+    host.must("network", "create", "plain", "--subnet", "10.20.0.0/24")
     before = host.snapshot()
     done = host.nettool("network", *words.split())
     assert (done.returncode, said in done.stderr) == (status, True), done.stderr
@@ -164,35 +158,35 @@ def test_whatever_fails_the_names_are_as_before(host: Host, tmp_path: Path) -> N
                 shims.set(Rule(step, then))
                 done = host.nettool(*words, env=shims.env)
                 assert done.returncode in (1, -9), done.stderr
-                _must(host, "recover")
+                host.must("recover")
                 assert difference(before, host.snapshot()) == "", f"{step} {then}: {done.stderr}"
                 assert _files(host) == files, f"{step} {then}"
-        _must(host, *words)
+        host.must(*words)
 
 
 def test_a_name_server_that_died_is_missed_and_mended(host: Host) -> None:
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns")
-    _must(host, "sandbox", "create", "web")
-    _must(host, "network", "connect", "lan", "netns:web")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns")
+    host.must("sandbox", "create", "web")
+    host.must("network", "connect", "lan", "netns:web")
     host.check("pkill", "-KILL", "-F", "/run/nettool-dns/servers/lan/pid")
     host.check("rm", "-r", "/run/nettool-dns/names")
     shown = host.nettool("diff")
     assert shown.returncode == 3
     assert "missing: dnsmasq runs with /run/nettool-dns/servers/lan/pid" in shown.stdout
-    _must(host, "repair")
+    host.must("repair")
     assert _find(host, "web", "web") == ["10.20.0.2"]
     assert host.nettool("diff").returncode == 0
 
 
 @pytest.fixture
 def network(docker: Docker) -> Iterator[None]:
-    _must(docker, "network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns")
+    docker.must("network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns")
     yield
     docker.rm("web")
-    _must(docker, "gc")
+    docker.must("gc")
     # What is on record of a container that was removed can be forgotten.
-    _must(docker, "network", "disconnect", "lan", "web")
-    _must(docker, "network", "rm", "lan")
+    docker.must("network", "disconnect", "lan", "web")
+    docker.must("network", "rm", "lan")
 
 
 @pytest.mark.usefixtures("network")
@@ -202,7 +196,7 @@ def test_a_container_and_a_process_find_each_other(docker: Docker) -> None:
         "run", "-d", "--network", "none", "--dns", "10.20.0.1", "--name", "web", IMAGE,
         "httpd", "-f", "-p", "80", "-h", "/www",
     )  # fmt: skip
-    _must(host, "network", "connect", "lan", "web")
+    host.must("network", "connect", "lan", "web")
     fetch = ("curl", "-sm", "5", "http://web/")
     page = host.check(*host.nettool_argv("run", "--network", "lan", "--name", "me", "--", *fetch))
     assert page == "hello from busybox\n"
@@ -219,6 +213,6 @@ def test_a_container_and_a_process_find_each_other(docker: Docker) -> None:
 
 
 def test_a_name_server_is_told(host: Host) -> None:
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns")
-    assert json.loads(_must(host, "network", "inspect", "lan", "-o", "json"))["dns"] is True
-    assert "names     by its gateway" in _must(host, "network", "inspect", "lan")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24", "--dns")
+    assert json.loads(host.must("network", "inspect", "lan", "-o", "json"))["dns"] is True
+    assert "names     by its gateway" in host.must("network", "inspect", "lan")

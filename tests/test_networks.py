@@ -20,67 +20,61 @@ if TYPE_CHECKING:
     from hosts import Host
 
 
-def _must(host: Host, *words: str) -> str:
-    done = host.nettool(*words)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
-
-
 def _plan(host: Host, words: Sequence[str]) -> list[tuple[str, ...]]:
-    return commands_in(_must(host, *words, "--dry-run"))
+    return commands_in(host.must(*words, "--dry-run"))
 
 
 def test_a_network_of_nothing_is_only_on_record(host: Host) -> None:
     words = ("network", "create", "lan", "--driver", "none")
     before = host.snapshot()
-    _must(host, *words)
-    assert _must(host, *words).startswith("nothing to do")
-    assert "lan" in _must(host, "network", "ls")
-    _must(host, "undo", "last")
-    assert "lan" not in _must(host, "network", "ls")
-    _must(host, *words)
-    _must(host, "network", "rm", "lan")
-    assert "lan" not in _must(host, "network", "ls")
+    host.must(*words)
+    assert host.must(*words).startswith("nothing to do")
+    assert "lan" in host.must("network", "ls")
+    host.must("undo", "last")
+    assert "lan" not in host.must("network", "ls")
+    host.must(*words)
+    host.must("network", "rm", "lan")
+    assert "lan" not in host.must("network", "ls")
     assert difference(before, host.snapshot()) == ""
 
 
 def test_what_is_undone_is_on_record_no_more(host: Host) -> None:
     host.check(*FORWARDS[0].split())
-    _must(host, "network", "create", "lan")
-    assert "lan" in _must(host, "network", "ls")
-    _must(host, "undo", "last")
-    assert "lan" not in _must(host, "network", "ls")
-    _must(host, "network", "create", "lan")
-    _must(host, "network", "rm", "lan")
-    _must(host, "undo", "last")
-    assert "lan" in _must(host, "network", "ls")
+    host.must("network", "create", "lan")
+    assert "lan" in host.must("network", "ls")
+    host.must("undo", "last")
+    assert "lan" not in host.must("network", "ls")
+    host.must("network", "create", "lan")
+    host.must("network", "rm", "lan")
+    host.must("undo", "last")
+    assert "lan" in host.must("network", "ls")
 
 
 def test_chains_stay_while_another_network_needs_them(host: Host) -> None:
     host.check(*FORWARDS[0].split())
-    _must(host, "network", "create", "one")
+    host.must("network", "create", "one")
     alone = host.snapshot()
-    _must(host, "network", "create", "two")
+    host.must("network", "create", "two")
     refused = host.nettool("undo", _run_of(host, "create network one"))
     assert refused.returncode == 4
     assert "later work rests on it" in refused.stderr
-    _must(host, "network", "rm", "two")
+    host.must("network", "rm", "two")
     assert difference(alone, host.snapshot()) == ""
 
 
 def test_each_family_of_chains_goes_with_the_last_network_that_has_it(host: Host) -> None:
     host.check(*FORWARDS[0].split())
     before = host.snapshot()
-    _must(host, "network", "create", "both", "--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
-    _must(host, "network", "create", "one", "--subnet", "10.21.0.0/24")
-    _must(host, "network", "rm", "both")
+    host.must("network", "create", "both", "--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
+    host.must("network", "create", "one", "--subnet", "10.21.0.0/24")
+    host.must("network", "rm", "both")
     assert before["host: ip6tables"] == host.snapshot()["host: ip6tables"]
-    _must(host, "network", "rm", "one")
+    host.must("network", "rm", "one")
     assert difference(before, host.snapshot()) == ""
 
 
 def _run_of(host: Host, title: str) -> str:
-    runs: list[dict[str, Any]] = json.loads(_must(host, "history", "-o", "json"))["runs"]
+    runs: list[dict[str, Any]] = json.loads(host.must("history", "-o", "json"))["runs"]
     return next(str(run["id"]) for run in runs if run["title"] == title)
 
 
@@ -95,19 +89,19 @@ OPTIONS: Final = (
 
 def test_options_are_given_to_the_bridge_shown_and_compared(host: Host) -> None:
     create = ("network", "create", "lan", "--subnet", "10.20.0.0/24", "--bridge-name", "br-lan")
-    _must(host, *create, *(f"--option={option}" for option in OPTIONS))
+    host.must(*create, *(f"--option={option}" for option in OPTIONS))
     (link,) = json.loads(host.check("ip", "-d", "-j", "link", "show", "dev", "br-lan"))
     info = link["linkinfo"]["info_data"]
     names = ("stp_state", "ageing_time", "mcast_snooping", "group_fwd_mask", "priority", "forward_delay")
     assert [info[name] for name in names] == [1, 0, 0, "0x4000", 4096, 200]
-    shown = json.loads(_must(host, "network", "inspect", "lan", "-o", "json"))["options"]
+    shown = json.loads(host.must("network", "inspect", "lan", "-o", "json"))["options"]
     assert shown == {**dict(option.split("=") for option in OPTIONS), "group_fwd_mask": "0x4000"}
-    assert "option    stp=on" in _must(host, "network", "inspect", "lan")
+    assert "option    stp=on" in host.must("network", "inspect", "lan")
     again = (f"--option={option}" for option in reversed(OPTIONS))
-    assert _must(host, *create, *again).startswith("nothing to do")
+    assert host.must(*create, *again).startswith("nothing to do")
     assert "with another options" in host.nettool(*create, "--option", "stp=on").stderr
     host.check("ip", "link", "del", "dev", "br-lan")
-    _must(host, "restore")
+    host.must("restore")
     (link,) = json.loads(host.check("ip", "-d", "-j", "link", "show", "dev", "br-lan"))
     assert [link["linkinfo"]["info_data"][name] for name in names] == [info[name] for name in names]
 
@@ -178,7 +172,7 @@ def test_what_cannot_be_is_refused(module_host: Host, words: str, status: int, s
         host.add_bridge("br9", "10.99.0.1/24")
         host.check("ip", "link", "add", "name", "up0", "type", "veth", "peer", "name", "up1")
         host.check("ip", "route", "add", "10.98.7.0/24", "via", "10.99.0.9")
-        _must(host, "network", "create", "other", "--subnet", "10.97.0.0/16", "--bridge-name", "br-other")
+        host.must("network", "create", "other", "--subnet", "10.97.0.0/16", "--bridge-name", "br-other")
     before = host.snapshot()
     done = host.nettool("network", "create", *words.split())
     assert done.returncode == status, done.stderr
@@ -198,17 +192,17 @@ def test_a_full_pool_is_refused(host: Host) -> None:
 
 
 def test_a_network_in_use_is_not_removed(host: Host) -> None:
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24", "--bridge-name", "br-lan")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24", "--bridge-name", "br-lan")
     pid = host.container()
-    _must(host, "attach", "--pid", str(pid), "--bridge", "br-lan", "--ip", "10.20.0.9/24")
-    assert f"endpoint  pid:{pid} eth0 10.20.0.9/24" in _must(host, "network", "inspect", "lan")
+    host.must("attach", "--pid", str(pid), "--bridge", "br-lan", "--ip", "10.20.0.9/24")
+    assert f"endpoint  pid:{pid} eth0 10.20.0.9/24" in host.must("network", "inspect", "lan")
     before = host.snapshot()
     done = host.nettool("network", "rm", "lan")
     assert done.returncode == 4
     assert f"by pid:{pid} (eth0)" in done.stderr
     assert difference(before, host.snapshot()) == ""
-    _must(host, "detach", "--pid", str(pid))
-    _must(host, "network", "rm", "lan")
+    host.must("detach", "--pid", str(pid))
+    host.must("network", "rm", "lan")
     assert host.nettool("network", "rm", "lan").returncode == 5
     assert host.nettool("network", "inspect", "lan").returncode == 5
 
@@ -216,20 +210,20 @@ def test_a_network_in_use_is_not_removed(host: Host) -> None:
 def test_networks_that_nobody_is_on_are_pruned(host: Host) -> None:
     before = host.snapshot()
     for name in ("one", "two", "three"):
-        _must(host, "network", "create", name)
+        host.must("network", "create", name)
     pid = host.container()
-    _must(host, "network", "connect", "two", f"pid:{pid}")
+    host.must("network", "connect", "two", f"pid:{pid}")
     made = host.snapshot(pid)
-    shown = _must(host, "network", "prune", "--dry-run")
+    shown = host.must("network", "prune", "--dry-run")
     assert "NETTOOL-NAT" in shown
     assert "nettool:two" not in shown
     assert difference(made, host.snapshot(pid)) == ""
-    assert _must(host, "network", "prune") == "done: remove network one\ndone: remove network three\n"
-    assert json.loads(_must(host, "network", "prune", "-o", "json"))["found"] == []
-    assert [n["name"] for n in json.loads(_must(host, "network", "ls", "-o", "json"))["networks"]] == ["two"]
-    _must(host, "network", "disconnect", "two", f"pid:{pid}")
-    assert _must(host, "network", "prune") == "done: remove network two\n"
-    assert _must(host, "network", "prune") == "nothing to clear away\n"
+    assert host.must("network", "prune") == "done: remove network one\ndone: remove network three\n"
+    assert json.loads(host.must("network", "prune", "-o", "json"))["found"] == []
+    assert [n["name"] for n in json.loads(host.must("network", "ls", "-o", "json"))["networks"]] == ["two"]
+    host.must("network", "disconnect", "two", f"pid:{pid}")
+    assert host.must("network", "prune") == "done: remove network two\n"
+    assert host.must("network", "prune") == "nothing to clear away\n"
     after = host.snapshot()
     assert before["host: iptables"] == after["host: iptables"]
     assert before["host: link"] == after["host: link"]
@@ -241,7 +235,7 @@ def test_networks_that_nobody_is_on_are_pruned(host: Host) -> None:
 def _serve(host: Host, bridge: str, *addresses: str) -> int:
     pid = host.container(serve=True)
     ips = [word for address in addresses for word in ("--ip", address)]
-    _must(host, "attach", "--pid", str(pid), "--bridge", bridge, *ips)
+    host.must("attach", "--pid", str(pid), "--bridge", bridge, *ips)
     return pid
 
 
@@ -266,14 +260,14 @@ def _outside(host: Host) -> int:
 
 def test_a_script_isolates_too(host: Host, tmp_path: Path) -> None:
     host.add_bridge("br0")
-    _must(host, "network", "create", "lan", "--isolate", "--subnet", "10.20.0.0/24", "--bridge-name", "br0")
+    host.must("network", "create", "lan", "--isolate", "--subnet", "10.20.0.0/24", "--bridge-name", "br0")
     pid, script = host.container(), tmp_path / "attach.sh"
     words = ("attach", "--pid", str(pid), "--bridge", "br0", "--ip", "10.20.0.2/24")
     before = host.snapshot(pid)
-    _must(host, *words, "--export", str(script))
+    host.must(*words, "--export", str(script))
     host.check("bash", str(script), "apply")
     assert "isolated on" in host.check("bridge", "-d", "link")
-    assert _must(host, *words).startswith("nothing to do")
+    assert host.must(*words).startswith("nothing to do")
     host.check("bash", str(script), "apply")
     host.check("bash", str(script), "undo")
     assert difference(before, host.snapshot(pid)) == ""
@@ -281,9 +275,9 @@ def test_a_script_isolates_too(host: Host, tmp_path: Path) -> None:
 
 def test_isolated_containers_reach_the_gateway_and_not_each_other(host: Host) -> None:
     _outside(host)
-    _must(host, "network", "create", "lan", "--isolate", "--subnet", "10.20.0.0/24", "--bridge-name", "br0")
+    host.must("network", "create", "lan", "--isolate", "--subnet", "10.20.0.0/24", "--bridge-name", "br0")
     a, b = _serve(host, "br0", "10.20.0.2/24"), host.container(serve=True)
-    _must(host, "network", "connect", "lan", f"pid:{b}", "--ip", "10.20.0.3")
+    host.must("network", "connect", "lan", f"pid:{b}", "--ip", "10.20.0.3")
     host.check("ip", "address", "add", "10.20.0.9/32", "dev", "lo")
     expected = {
         ("10.20.0.3", a): False,
@@ -321,10 +315,10 @@ def test_rules_go_where_the_hosts_rules_are(legacy: Host) -> None:
     before, rules = legacy.snapshot(), _legacy_rules(legacy)
     planned = _plan(legacy, ("network", "create", "lan"))
     assert {words[0] for words in planned if "tables" in words[0]} == {"iptables-legacy"}
-    _must(legacy, "network", "create", "lan")
+    legacy.must("network", "create", "lan")
     assert difference({"host: iptables": ""}, {"host: iptables": legacy.snapshot()["host: iptables"]}) == ""
     assert any("nettool:lan" in rule for rule in _legacy_rules(legacy))
-    _must(legacy, "network", "rm", "lan")
+    legacy.must("network", "rm", "lan")
     assert difference(before, legacy.snapshot()) == ""
     assert _legacy_rules(legacy) == rules
 
@@ -354,14 +348,14 @@ def test_a_held_lock_of_iptables_is_told_and_taken_back(legacy: Host) -> None:
 
 
 def test_the_records_are_for_their_owner_alone(host: Host) -> None:
-    _must(host, "network", "create", "lan")
+    host.must("network", "create", "lan")
     folder = host.path("/run/nettool-state")
     assert os.stat(folder).st_mode & 0o777 == 0o700
     assert os.stat(folder / "state.db").st_mode & 0o777 == 0o600
 
 
 def test_records_of_a_newer_nettool_are_refused(host: Host) -> None:
-    _must(host, "network", "create", "lan")
+    host.must("network", "create", "lan")
     script = (
         "import sqlite3; sqlite3.connect('/run/nettool-state/state.db').execute('PRAGMA user_version = 99')"
     )
@@ -392,7 +386,7 @@ def test_records_that_cannot_be_written_leave_the_host_as_before(host: Host, sta
 
 def test_a_crash_before_the_record_is_made_good(host: Host) -> None:
     host.check(*FORWARDS[0].split())
-    _must(host, "network", "create", "lan")
+    host.must("network", "create", "lan")
     made = host.snapshot()
     (run,) = os.listdir(host.path("/run/nettool/history"))
     host.check("mv", f"/run/nettool/history/{run}", f"/run/nettool/tx/{run}")
@@ -400,11 +394,11 @@ def test_a_crash_before_the_record_is_made_good(host: Host) -> None:
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(line for line in lines if b'"end"' not in line))
     host.check("rm", "/run/nettool-state/state.db")
-    assert _must(host, "network", "ls") == "no networks\n"
-    _must(host, "recover")
-    assert "lan" in _must(host, "network", "ls")
+    assert host.must("network", "ls") == "no networks\n"
+    host.must("recover")
+    assert "lan" in host.must("network", "ls")
     assert difference(made, host.snapshot()) == ""
-    _must(host, "network", "rm", "lan")
+    host.must("network", "rm", "lan")
 
 
 def test_forwarding_of_single_interfaces_outlives_a_rollback(host: Host, tmp_path: Path) -> None:

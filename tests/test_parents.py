@@ -28,12 +28,6 @@ kinds = pytest.mark.parametrize("kind", params())
 dialects = pytest.mark.parametrize("dialect", DIALECTS)
 
 
-def _must(host: Host, *words: str) -> str:
-    done = host.nettool(*words)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
-
-
 def _changes(shims: Shims) -> list[tuple[str, ...]]:
     """Return what was changed; whether the kernel makes a kind is tried in a namespace of its own."""
     return [words for words in shims.changes if not {"nt0", "nt1"} & set(words)]
@@ -54,56 +48,56 @@ def _disconnect(pid: int, *options: str) -> tuple[str, ...]:
 def test_a_network_converges_and_goes_without_a_trace(host: Host, tmp_path: Path, kind: ParentKind) -> None:
     furnish(host, kind)
     before, shims = host.snapshot(), Shims(tmp_path / "shims")
-    planned = commands_in(_must(host, *kind.create, "--dry-run"))
+    planned = commands_in(host.must(*kind.create, "--dry-run"))
     assert difference(before, host.snapshot()) == ""
     done = host.nettool(*kind.create, env=shims.env)
     assert done.returncode == 0, done.stderr
     assert _changes(shims) == planned
     made = host.snapshot()
-    assert _must(host, *kind.create).startswith("nothing to do")
-    assert "lan" in _must(host, "network", "ls")
-    _must(host, "network", "rm", "lan")
+    assert host.must(*kind.create).startswith("nothing to do")
+    assert "lan" in host.must("network", "ls")
+    host.must("network", "rm", "lan")
     assert difference(before, host.snapshot()) == ""
-    _must(host, "undo", "last")
+    host.must("undo", "last")
     assert difference(made, host.snapshot()) == ""
-    _must(host, "network", "rm", "lan")
-    _must(host, *kind.create)
-    _must(host, "undo", "last")
+    host.must("network", "rm", "lan")
+    host.must(*kind.create)
+    host.must("undo", "last")
     assert difference(before, host.snapshot()) == ""
-    assert "lan" not in _must(host, "network", "ls")
+    assert "lan" not in host.must("network", "ls")
 
 
 @kinds
 def test_an_endpoint_converges_and_goes_without_a_trace(host: Host, tmp_path: Path, kind: ParentKind) -> None:
     furnish(host, kind)
-    _must(host, *kind.create)
+    host.must(*kind.create)
     pid = host.container()
     before, shims, states = host.snapshot(pid), Shims(tmp_path / "shims"), {}
     for dialect in DIALECTS:
         words = _connect(pid, "--dialect", dialect, *kind.addresses)
-        printed = _must(host, *words, "--dry-run")
+        printed = host.must(*words, "--dry-run")
         assert difference(before, host.snapshot(pid)) == ""
         shims.set()
         done = host.nettool(*words, env=shims.env)
         assert done.returncode == 0, done.stderr
         assert shims.changes == commands_in(printed)
         states[dialect] = made = host.snapshot(pid)
-        assert _must(host, *words).startswith("nothing to do")
-        planned = commands_in(_must(host, *_disconnect(pid, "--dialect", dialect), "--dry-run"))
+        assert host.must(*words).startswith("nothing to do")
+        planned = commands_in(host.must(*_disconnect(pid, "--dialect", dialect), "--dry-run"))
         assert difference(made, host.snapshot(pid)) == ""
         shims.set()
         assert host.nettool(*_disconnect(pid, "--dialect", dialect), env=shims.env).returncode == 0
         assert shims.changes == planned
         assert difference(before, host.snapshot(pid)) == ""
-        assert _must(host, *_disconnect(pid)).startswith("nothing to do")
-        _must(host, "undo", "last")
+        assert host.must(*_disconnect(pid)).startswith("nothing to do")
+        host.must("undo", "last")
         assert difference(made, host.snapshot(pid)) == ""
-        _must(host, *_disconnect(pid))
+        host.must(*_disconnect(pid))
         assert difference(before, host.snapshot(pid)) == ""
         host.check("sh", "-ex", input=printed)
         assert difference(made, host.snapshot(pid)) == ""
-        _must(host, *words)
-        _must(host, *_disconnect(pid))
+        host.must(*words)
+        host.must(*_disconnect(pid))
         host.run("ip", "netns", "del", str(pid))
         assert difference(before, host.snapshot(pid)) == ""
     classic, modern = ({**states[d], "host: netns": ""} for d in DIALECTS)
@@ -120,13 +114,13 @@ def test_what_fails_at_any_step_is_taken_back(
     for number, words in enumerate((kind.create, _connect(pid, *kind.addresses), _disconnect(pid))):
         dialect = () if not number else ("--dialect", DIALECTS[len(kind.name) % 2])
         before = host.snapshot(pid)
-        for at, step in enumerate(commands_in(_must(host, *words, *dialect, "--dry-run"))):
+        for at, step in enumerate(commands_in(host.must(*words, *dialect, "--dry-run"))):
             shims.set(Rule(step, "exit 4" if at % 2 else '"$real" "$@"; exit 3'))
             done = host.nettool(*words, *dialect, env=shims.env)
             assert done.returncode == 1, done.stderr
             assert difference(before, host.snapshot(pid)) == "", step
             cases.add()
-        _must(host, *words, *dialect)
+        host.must(*words, *dialect)
 
 
 @pytest.mark.battery("B2")
@@ -140,15 +134,15 @@ def test_what_is_killed_at_any_step_is_taken_back(
     for number, words in enumerate(calls):
         dialect = ("--dialect", DIALECTS[len(kind.name) % 2]) if number in (1, 2) else ()
         before = host.snapshot(pid)
-        for at, step in enumerate(commands_in(_must(host, *words, *dialect, "--dry-run"))):
+        for at, step in enumerate(commands_in(host.must(*words, *dialect, "--dry-run"))):
             then = (f"{KILL}exit 1", f'"$real" "$@"; {KILL}exit 0', f'{KILL}sleep 0.1; exec "$real" "$@"')
             shims.set(Rule(step, then[at % 3]))
             host.nettool(*words, *dialect, env=shims.env)
-            _must(host, "recover")
+            host.must("recover")
             assert difference(before, host.snapshot(pid)) == "", step
-            assert _must(host, "recover") == "nothing to recover\n"
+            assert host.must("recover") == "nothing to recover\n"
             cases.add()
-        _must(host, *words, *dialect)
+        host.must(*words, *dialect)
 
 
 # --- what happens to endpoints
@@ -160,20 +154,20 @@ def test_without_records_an_endpoint_is_known_by_its_mark(
     host: Host, tmp_path: Path, kind: ParentKind, dialect: str
 ) -> None:
     furnish(host, kind)
-    _must(host, *kind.create)
+    host.must(*kind.create)
     pid = host.container()
     before = host.snapshot(pid)
-    _must(host, *_connect(pid, "--dialect", dialect))
+    host.must(*_connect(pid, "--dialect", dialect))
     host.check("rm", "-r", "/run/nettool")
-    assert f"pid:{pid}" in _must(host, "show")
-    assert _must(host, *_connect(pid)).startswith("nothing to do")
+    assert f"pid:{pid}" in host.must("show")
+    assert host.must(*_connect(pid)).startswith("nothing to do")
     host.check("rm", "-r", "/run/nettool")
     made, shims = host.snapshot(pid), Shims(tmp_path / "shims")
-    (step,) = commands_in(_must(host, "detach", "--pid", str(pid), "--dry-run"))
+    (step,) = commands_in(host.must("detach", "--pid", str(pid), "--dry-run"))
     shims.set(Rule(step, '"$real" "$@"; exit 3'))
     assert host.nettool("detach", "--pid", str(pid), env=shims.env).returncode == 1
     assert difference(made, host.snapshot(pid)) == ""
-    _must(host, "detach", "--pid", str(pid))
+    host.must("detach", "--pid", str(pid))
     after = host.snapshot(pid)
     after["host: netns"] = before["host: netns"]  # whoever gave the name: nothing says that it was nettool
     assert difference(before, after) == ""
@@ -189,10 +183,10 @@ def test_what_is_done_to_an_interface_keeps_it_from_nothing(
     host: Host, kind: ParentKind, change: str
 ) -> None:
     furnish(host, kind)
-    _must(host, *kind.create)
+    host.must(*kind.create)
     pid = host.container()
     before = host.snapshot(pid)
-    _must(host, *_connect(pid))
+    host.must(*_connect(pid))
     host.inside(pid, *change.split())
     done = host.nettool(*_disconnect(pid))
     assert done.returncode == 0, done.stderr
@@ -203,50 +197,50 @@ def test_what_is_done_to_an_interface_keeps_it_from_nothing(
 def test_a_sandbox_that_is_gone_takes_its_interface_along(host: Host, dialect: str) -> None:
     furnish(host)
     before = host.snapshot()
-    _must(host, "network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SHIM.split())
+    host.must("network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SHIM.split())
     one, two = host.container(), host.container()
     for pid in (one, two):
-        _must(host, *_connect(pid, "--dialect", dialect))
+        host.must(*_connect(pid, "--dialect", dialect))
         host.kill(pid)
-    _must(host, *_disconnect(one))
-    assert f"clear away pid:{two}" in _must(host, "gc")
-    assert _must(host, "network", "inspect", "lan").count("endpoint") == 0
-    _must(host, "network", "rm", "lan")
+    host.must(*_disconnect(one))
+    assert f"clear away pid:{two}" in host.must("gc")
+    assert host.must("network", "inspect", "lan").count("endpoint") == 0
+    host.must("network", "rm", "lan")
     assert difference(before, host.snapshot()) == ""
 
 
 def test_a_namespace_that_lost_its_name_is_told(host: Host) -> None:
     furnish(host)
-    _must(host, "network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
+    host.must("network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
     pid = host.container()
     before = host.snapshot(pid)
-    _must(host, *_connect(pid, "--dialect", "classic"))
+    host.must(*_connect(pid, "--dialect", "classic"))
     host.check("rm", f"/run/netns/{pid}")
     done = host.nettool(*_disconnect(pid))
     assert done.returncode == 4
     assert f"ln -s /proc/{pid}/ns/net /var/run/netns/{pid}" in done.stderr
     host.check("ln", "-s", f"/proc/{pid}/ns/net", f"/var/run/netns/{pid}")
-    _must(host, *_disconnect(pid))
+    host.must(*_disconnect(pid))
     assert difference(before, host.snapshot(pid)) == ""
 
 
 @pytest.mark.parametrize("kind", params("macvlan, the host's address", "ipvlan, the host's address", "vlan"))
 def test_what_lasts_is_restored(host: Host, kind: ParentKind) -> None:
     furnish(host, kind)
-    _must(host, *kind.create)
+    host.must(*kind.create)
     host.check("ip", "netns", "add", "web")
-    _must(host, "network", "connect", "lan", "netns:web")
+    host.must("network", "connect", "lan", "netns:web")
     made = host.snapshot()
     inside = host.check("ip", "-n", "web", "-4", "-o", "address")
-    assert _must(host, "diff") == "no difference\n"
+    assert host.must("diff") == "no difference\n"
     host.check("ip", "netns", "del", "web")
     host.check("ip", "netns", "add", "web")
     for link in json.loads(host.check("ip", "-json", "link")):
         if link["ifname"].startswith("nt-") or link["ifname"] == "up0.10":
             host.check("ip", "link", "del", "dev", link["ifname"])
     assert host.nettool("diff").returncode == 3
-    _must(host, "restore")
-    assert _must(host, "diff") == "no difference\n"
+    host.must("restore")
+    assert host.must("diff") == "no difference\n"
     after = host.snapshot()
     made["host: netns"] = after["host: netns"]
     assert difference(made, after) == ""
@@ -259,11 +253,11 @@ def _addresses(lines: str) -> list[str]:
 
 def test_many_at_once_never_share_an_address(host: Host, cases: Cases) -> None:
     furnish(host)
-    _must(host, "network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
+    host.must("network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
     pids = [host.container() for _ in range(AT_ONCE)]
     runs = [host.start(*_connect(pid, "--lock-timeout", "300")) for pid in pids]
     assert [run.wait(timeout=300) for run in runs] == [0] * AT_ONCE
-    found = json.loads(_must(host, "network", "inspect", "lan", "-o", "json"))["endpoints"]
+    found = json.loads(host.must("network", "inspect", "lan", "-o", "json"))["endpoints"]
     given = [address for endpoint in found for address in endpoint["addresses"]]
     assert len(given) == len(set(given)) == AT_ONCE
     cases.add(AT_ONCE)
@@ -271,15 +265,15 @@ def test_many_at_once_never_share_an_address(host: Host, cases: Cases) -> None:
 
 def test_attach_on_the_parent_is_the_same(host: Host) -> None:
     furnish(host)
-    _must(host, "network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
+    host.must("network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
     pid = host.container()
     before = host.snapshot(pid)
-    _must(host, "attach", "--pid", str(pid), "--bridge", "up0", "--ip", "192.168.1.130/24")
-    assert _must(host, *_connect(pid)).startswith("nothing to do")
-    assert "--driver" not in _must(
-        host, "attach", "--pid", str(pid), "--bridge", "up0", "--ip", "192.168.1.130/24"
+    host.must("attach", "--pid", str(pid), "--bridge", "up0", "--ip", "192.168.1.130/24")
+    assert host.must(*_connect(pid)).startswith("nothing to do")
+    assert "--driver" not in host.must(
+        "attach", "--pid", str(pid), "--bridge", "up0", "--ip", "192.168.1.130/24"
     )
-    _must(host, "detach", "--pid", str(pid))
+    host.must("detach", "--pid", str(pid))
     assert difference(before, host.snapshot(pid)) == ""
 
 
@@ -288,7 +282,7 @@ def test_attach_on_the_parent_is_the_same(host: Host) -> None:
 
 def _serve(host: Host, *options: str) -> int:
     pid = host.container(serve=True)
-    _must(host, *_connect(pid, *options))
+    host.must(*_connect(pid, *options))
     return pid
 
 
@@ -308,7 +302,7 @@ def _reaches(host: Host, pid: int | None, address: str, *, expected: bool = True
 )
 def test_who_reaches_whom(host: Host, kind: ParentKind, each_other: bool) -> None:  # noqa: FBT001 - a parameter
     outside = furnish(host, kind)
-    _must(host, *kind.create)
+    host.must(*kind.create)
     a, b = _serve(host, "--ip", "192.168.1.20"), _serve(host, "--ip", "192.168.1.21")
     expected = {
         (a, "192.168.1.21"): each_other, (b, "192.168.1.20"): each_other,
@@ -322,7 +316,7 @@ def test_who_reaches_whom(host: Host, kind: ParentKind, each_other: bool) -> Non
 @pytest.mark.parametrize("kind", params("macvlan, both families", "ipvlan"))
 def test_who_reaches_whom_by_ipv6(host: Host, kind: ParentKind) -> None:
     outside = furnish(host, kind)
-    _must(host, *kind.create)
+    host.must(*kind.create)
     a, b = _serve(host, "--ip6", "fd19::20"), _serve(host, "--ip6", "fd19::21")
     pairs = ((a, "fd19::21"), (b, "fd19::20"), (a, "fd19::1"), (outside, "fd19::20"))
     assert {pair: _reaches(host, *pair) for pair in pairs} == dict.fromkeys(pairs, True)
@@ -331,9 +325,9 @@ def test_who_reaches_whom_by_ipv6(host: Host, kind: ParentKind) -> None:
 @pytest.mark.parametrize("kind", params("macvlan, the host's address", "ipvlan, the host's address"))
 def test_the_host_reaches_its_sandboxes_by_an_address_of_its_own(host: Host, kind: ParentKind) -> None:
     outside = furnish(host, kind)
-    _must(host, *kind.create)
+    host.must(*kind.create)
     page = host.container(serve=True)
-    _must(host, *_connect(page))
+    host.must(*_connect(page))
     assert _reaches(host, None, "192.168.1.128")
     assert host.inside(page, "ping", "-c1", "-W2", "192.168.1.9")
     # Its other address is asked for, and has one MAC as before: that of the parent.
@@ -344,7 +338,7 @@ def test_the_host_reaches_its_sandboxes_by_an_address_of_its_own(host: Host, kin
         "nsenter", f"--net=/proc/{outside}/ns/net", "arping", "-c2", "-w3", "-I", "eth0", "192.168.1.5"
     )
     if kind.name.startswith("macvlan"):
-        shim = next(w for w in _must(host, "network", "inspect", "lan").split() if w.startswith("nt-"))
+        shim = next(w for w in host.must("network", "inspect", "lan").split() if w.startswith("nt-"))
         mac = json.loads(host.check("ip", "-json", "link", "show", "dev", shim))[0]["address"]
         assert parent.upper() in asked.stdout.upper()
         assert mac.upper() not in asked.stdout.upper()
@@ -353,7 +347,7 @@ def test_the_host_reaches_its_sandboxes_by_an_address_of_its_own(host: Host, kin
 @pytest.mark.parametrize("kind", params("macvlan, the host's addresses, elsewhere"))
 def test_the_host_reaches_a_subnet_that_it_has_nowhere_else(host: Host, kind: ParentKind) -> None:
     furnish(host, kind)
-    _must(host, *kind.create)
+    host.must(*kind.create)
     _serve(host, "--ip", "10.8.0.20", "--ip6", "fd18::20")
     assert _reaches(host, None, "10.8.0.20")
     assert _reaches(host, None, "fd18::20")
@@ -362,7 +356,7 @@ def test_the_host_reaches_a_subnet_that_it_has_nowhere_else(host: Host, kind: Pa
 @pytest.mark.parametrize("kind", params("ipvlan, l3", "ipvlan, l3s"))
 def test_an_ipvlan_may_be_a_router(host: Host, kind: ParentKind) -> None:
     outside = furnish(host, kind)
-    _must(host, *kind.create)
+    host.must(*kind.create)
     a, b = _serve(host, "--ip", "10.8.0.20"), _serve(host, "--ip", "10.8.0.21")
     assert "default dev eth0" in host.inside(a, "ip", "route")
     assert _reaches(host, a, "10.8.0.21")
@@ -378,7 +372,7 @@ def test_an_ipvlan_may_be_a_router(host: Host, kind: ParentKind) -> None:
 )
 def test_who_is_on_the_vlan_reaches_it(host: Host, kind: ParentKind) -> None:
     outside = furnish(host, kind)
-    _must(host, *kind.create)
+    host.must(*kind.create)
     a, b = _serve(host, "--ip", "10.8.0.20"), _serve(host, "--ip", "10.8.0.21")
     assert _reaches(host, a, "10.8.0.21")
     host.inside(outside, "ip", "address", "add", "10.8.0.1/24", "dev", "eth0")
@@ -398,13 +392,13 @@ def test_who_is_on_the_vlan_reaches_it(host: Host, kind: ParentKind) -> None:
 
 def test_an_address_that_answers_behind_the_parent_is_passed_over(host: Host) -> None:
     outside = furnish(host)
-    _must(host, "network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
+    host.must("network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
     host.inside(outside, "ip", "address", "add", "192.168.1.2/24", "dev", "eth0")
     pid = host.container()
     done = host.nettool(*_connect(pid, "--ip", "192.168.1.2"))
     assert done.returncode == 4
     assert "answers for it" in done.stderr
-    _must(host, *_connect(pid))
+    host.must(*_connect(pid))
     assert "192.168.1.3/24" in host.inside(pid, "ip", "-o", "address")
     two = host.container()
     done = host.nettool(*_connect(two, "--ip", "192.168.1.3"))
@@ -465,8 +459,7 @@ def test_what_cannot_be_is_refused(module_host: Host, words: str, status: int, s
         lines = ("link set dev port0 master br9", "link set dev up9 up", "tuntap add tun0 mode tun",
                  "link set dev up7 up", "link add link up9 name mac0 type macvlan mode bridge")  # fmt: skip
         host.check("ip", "-batch", "-", input="\n".join(lines))
-        _must(
-            host,
+        host.must(
             *[
                 "network",
                 "create",
@@ -524,10 +517,10 @@ def test_what_makes_no_sense_on_a_parent_is_refused(
     host: Host, tmp_path: Path, words: str, said: str
 ) -> None:
     furnish(host)
-    _must(host, "network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
-    created = json.loads(_must(host, "history", "-o", "json"))["runs"][0]["id"]
+    host.must("network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
+    created = json.loads(host.must("history", "-o", "json"))["runs"][0]["id"]
     old, new = host.container(), host.container()
-    _must(host, *_connect(old))
+    host.must(*_connect(old))
     before = host.snapshot(old, new)
     done = host.nettool(
         *words.format(old=old, new=new, created=created).replace("x.sh", f"{tmp_path}/x.sh").split()
@@ -535,18 +528,18 @@ def test_what_makes_no_sense_on_a_parent_is_refused(
     assert done.returncode == 4, done.stderr
     assert said in done.stderr
     assert difference(before, host.snapshot(old, new)) == ""
-    assert _must(host, "network", "prune") == "nothing to clear away\n"
+    assert host.must("network", "prune") == "nothing to clear away\n"
 
 
 def test_in_mode_passthru_there_is_room_for_one(host: Host) -> None:
     furnish(host)
     words = ("--driver", "macvlan", "--mode", "passthru", *SUBNET.split())
-    _must(host, "network", "create", "lan", "--parent", "up0", *words)
+    host.must("network", "create", "lan", "--parent", "up0", *words)
     one, two = host.container(), host.container()
     done = host.nettool(*_connect(one, "--mac", "02:00:00:00:00:01"))
     assert done.returncode == 4
     assert "has the MAC of up0" in done.stderr
-    _must(host, *_connect(one))
+    host.must(*_connect(one))
     done = host.nettool(*_connect(two))
     assert done.returncode == 4
     assert "up0 is taken" in done.stderr
@@ -555,7 +548,7 @@ def test_in_mode_passthru_there_is_room_for_one(host: Host) -> None:
 @needs("vlan")
 def test_a_vlans_interface_that_others_use_stays(host: Host) -> None:
     furnish(host)
-    _must(host, *BY_NAME["vlan"].create)
+    host.must(*BY_NAME["vlan"].create)
     host.check("ip", "link", "add", "link", "up0.10", "name", "mine", "type", "macvlan", "mode", "bridge")
     done = host.nettool("network", "rm", "lan")
     assert done.returncode == 4
@@ -568,7 +561,7 @@ def test_only_passthru_touches_the_uplink_that_it_is_on(host: Host, mode: str, s
     host.check("ip", "link", "set", "dev", "up0", "name", "eth0")
     host.check("ip", "route", "add", "default", "via", "192.168.1.1")
     words = ("--driver", "macvlan", "--mode", mode, *SUBNET.split())
-    _must(host, "network", "create", "lan", "--parent", "eth0", *words)
+    host.must("network", "create", "lan", "--parent", "eth0", *words)
     done = host.nettool(*_connect(host.container()))
     assert done.returncode == status, done.stderr
     assert ("which this host is reached by" in done.stderr) is (mode == "passthru")
@@ -576,10 +569,10 @@ def test_only_passthru_touches_the_uplink_that_it_is_on(host: Host, mode: str, s
 
 def test_what_is_known_of_a_network_is_shown(host: Host) -> None:
     furnish(host)
-    _must(host, "network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SHIM.split())
+    host.must("network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SHIM.split())
     pid = host.container()
-    _must(host, *_connect(pid))
-    found: dict[str, Any] = json.loads(_must(host, "network", "inspect", "lan", "-o", "json"))
+    host.must(*_connect(pid))
+    found: dict[str, Any] = json.loads(host.must("network", "inspect", "lan", "-o", "json"))
     assert (found["driver"], found["parent"], found["mode"], found["bridge"]) == (
         "macvlan",
         "up0",
@@ -590,8 +583,8 @@ def test_what_is_known_of_a_network_is_shown(host: Host) -> None:
     assert found["endpoints"] == [
         {"sandbox": f"pid:{pid}", "interface": "eth0", "addresses": ["192.168.1.128/24"]}
     ]
-    rows = json.loads(_must(host, "show", "--pid", str(pid), "-o", "json"))
+    rows = json.loads(host.must("show", "--pid", str(pid), "-o", "json"))
     assert "up0" in json.dumps(rows)
-    assert "on up0" in _must(host, "show", "--pid", str(pid))
+    assert "on up0" in host.must("show", "--pid", str(pid))
     other = host.nettool(*_connect(host.container(), "--ip", "192.168.1.20"))
     assert "192.168.1.20 is out of lan's range: the host does not reach it" in other.stderr

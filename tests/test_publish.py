@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from hosts import Host
 
 
-def _must(host: Host, *words: str) -> str:
-    done = host.nettool(*words)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
-
-
 @dataclass(frozen=True)
 class Scene:
     """A furnished host: a container that serves, its neighbour, somebody outside, and the request."""
@@ -51,24 +45,24 @@ def _ports(name: str) -> list[str]:
 def test_ports_go_with_their_interface(host: Host, name: str) -> None:
     scene = _furnish(host, name)
     pid, words = scene.pid, scene.words
-    _must(host, "detach", "--pid", str(pid))
+    host.must("detach", "--pid", str(pid))
     before = host.snapshot(pid)
     ips = ("--ip", "10.20.0.2/24", "--ip", "fd20::2/64")
     attach = ("attach", "--pid", str(pid), "--bridge", "br-lan", *ips)
     ports = [word for text in _ports(name) for word in ("--publish", text)]
     options = words[2 + len(_ports(name)) :]
-    _must(host, *attach, *ports, *options)
+    host.must(*attach, *ports, *options)
     made = host.snapshot(pid)
-    assert _must(host, *attach, *ports, *options).startswith("nothing to do")
-    assert _must(host, *attach).startswith("nothing to do")
-    assert f"pid:{pid}" in _must(host, "ports")
-    _must(host, "detach", "--pid", str(pid))
+    assert host.must(*attach, *ports, *options).startswith("nothing to do")
+    assert host.must(*attach).startswith("nothing to do")
+    assert f"pid:{pid}" in host.must("ports")
+    host.must("detach", "--pid", str(pid))
     assert difference(before, host.snapshot(pid)) == ""
-    _must(host, "undo", "last")
+    host.must("undo", "last")
     assert difference(_without_macs(made), _without_macs(host.snapshot(pid))) == ""
     host.kill(pid)
-    _must(host, "gc")
-    assert f"pid:{pid}" not in _must(host, "ports")
+    host.must("gc")
+    assert f"pid:{pid}" not in host.must("ports")
     after = _without_macs(host.snapshot())
     assert difference({p: t for p, t in _without_macs(before).items() if p in after}, after) == ""
 
@@ -80,26 +74,26 @@ def _without_macs(parts: dict[str, str]) -> dict[str, str]:
 def test_ports_are_taken_back_one_by_one(host: Host) -> None:
     scene = _furnish(host, "ports of udp and sctp")
     before = host.snapshot(scene.pid)
-    _must(host, *scene.words)
-    _must(host, "unpublish", f"pid:{scene.pid}", "53:5353/udp")
-    assert "udp" not in _must(host, "ports")
-    assert "sctp" in _must(host, "ports")
-    _must(host, "unpublish", f"pid:{scene.pid}", "132:132/sctp")
+    host.must(*scene.words)
+    host.must("unpublish", f"pid:{scene.pid}", "53:5353/udp")
+    assert "udp" not in host.must("ports")
+    assert "sctp" in host.must("ports")
+    host.must("unpublish", f"pid:{scene.pid}", "132:132/sctp")
     assert difference(before, host.snapshot(scene.pid)) == ""
-    assert _must(host, "ports") == "no ports are published\n"
+    assert host.must("ports") == "no ports are published\n"
 
 
 def test_what_ports_share_goes_with_the_last_that_needs_it(host: Host) -> None:
     scene = _furnish(host, "a port on a bare bridge")
     before = host.snapshot(scene.pid)
-    _must(host, *scene.words)
+    host.must(*scene.words)
     # In IPv4 alone, and not for the host's own 127.0.0.1.
-    _must(host, "publish", f"pid:{scene.other}", "192.0.2.1:9090:90")
-    _must(host, "unpublish", f"pid:{scene.pid}", "--all")
+    host.must("publish", f"pid:{scene.other}", "192.0.2.1:9090:90")
+    host.must("unpublish", f"pid:{scene.pid}", "--all")
     after = host.snapshot(scene.pid)
     assert before["host: ip6tables"] == after["host: ip6tables"]
     assert before["host: sysctl"] == after["host: sysctl"]
-    _must(host, "unpublish", f"pid:{scene.other}", "--all")
+    host.must("unpublish", f"pid:{scene.other}", "--all")
     assert difference(before, host.snapshot(scene.pid)) == ""
 
 
@@ -130,7 +124,7 @@ def test_everybody_reaches_a_published_port(host: Host, name: str, policy: str) 
     other, outside = scene.other, scene.outside
     for program in ("iptables", "ip6tables"):
         host.check(program, "-P", "FORWARD", policy)
-    _must(host, *words)
+    host.must(*words)
     _settle(host)
     expected = {
         (outside, "192.0.2.1:8080"): True, (outside, "[2001:db8::1]:8080"): True,
@@ -141,7 +135,7 @@ def test_everybody_reaches_a_published_port(host: Host, name: str, policy: str) 
         (outside, "192.0.2.1:80"): False,
     }  # fmt: skip
     assert {pair: _reaches(host, *pair) for pair in expected} == expected
-    _must(host, "unpublish", f"pid:{pid}", "--all")
+    host.must("unpublish", f"pid:{pid}", "--all")
     expected = dict.fromkeys(expected, False)
     assert {pair: _reaches(host, *pair) for pair in expected} == expected
 
@@ -149,7 +143,7 @@ def test_everybody_reaches_a_published_port(host: Host, name: str, policy: str) 
 def test_a_port_of_this_host_alone_is_for_nobody_else(host: Host) -> None:
     scene = _furnish(host, "a port of the host's own")
     outside, other = scene.outside, scene.other
-    _must(host, *scene.words)
+    host.must(*scene.words)
     # Somebody beside the host, or in a container, may send to 127.0.0.1 by force.
     for place, gateway in ((outside, "192.0.2.1"), (other, "10.20.0.1")):
         host.inside(place, "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
@@ -180,7 +174,7 @@ def test_a_port_of_this_host_alone_is_for_nobody_else(host: Host) -> None:
 def test_only_some_may_use_it(host: Host) -> None:
     scene = _furnish(host, "a port for some")
     outside, other = scene.outside, scene.other
-    _must(host, *scene.words)
+    host.must(*scene.words)
     _settle(host)
     expected = {
         (outside, "192.0.2.1:8080"): True, (outside, "[2001:db8::1]:8080"): True,
@@ -195,7 +189,7 @@ def test_a_range_keeps_its_order(host: Host) -> None:
     server = host.popen(
         "nsenter", f"--net=/proc/{pid}/ns/net", "python3", "-m", "http.server", "--bind", "::", "82"
     )
-    _must(host, *scene.words)
+    host.must(*scene.words)
     while not _reaches(host, pid, "127.0.0.1:82"):
         assert server.poll() is None
     found = {port: _reaches(host, outside, f"192.0.2.1:{port}") for port in (8080, 8081, 8082)}
@@ -206,22 +200,22 @@ def test_a_range_keeps_its_order(host: Host) -> None:
 def test_ports_of_an_interface_that_somebody_else_made(host: Host) -> None:
     scene = _furnish(host, "a port of an interface made by hand")
     before = host.snapshot(scene.pid)
-    _must(host, *scene.words)
+    host.must(*scene.words)
     assert _reaches(host, scene.outside, "192.0.2.1:8080")
     # It is theirs: nothing of it is taken away, or made again.
-    assert _must(host, "detach", "--pid", str(scene.pid)).startswith("nothing to do")
+    assert host.must("detach", "--pid", str(scene.pid)).startswith("nothing to do")
     assert host.nettool("detach", "--pid", str(scene.pid), "--ifname", "eth0").returncode == 4
     assert host.nettool("diff").returncode == 0
     made = host.snapshot(scene.pid)
-    _must(host, "undo", "last")
+    host.must("undo", "last")
     assert difference(before, host.snapshot(scene.pid)) == ""
-    _must(host, *scene.words)
+    host.must(*scene.words)
     assert difference(made, host.snapshot(scene.pid)) == ""
     host.kill(scene.pid)
-    _must(host, "restore")
-    _must(host, "gc")
+    host.must("restore")
+    host.must("gc")
     assert "nettool" not in host.check("iptables-save").lower()
-    assert _must(host, "ports") == "no ports are published\n"
+    assert host.must("ports") == "no ports are published\n"
 
 
 def test_ports_where_the_hosts_rules_are_in_the_other_variant(host: Host) -> None:
@@ -230,13 +224,13 @@ def test_ports_where_the_hosts_rules_are_in_the_other_variant(host: Host) -> Non
         pytest.skip(f"no second variant of iptables here: {done.stderr.strip()}")
     scene = _furnish(host, "ports of udp and sctp")
     before = host.check("iptables-legacy-save")
-    _must(host, "publish", f"pid:{scene.pid}", "8080:80", "--allow-from", "192.0.2.0/24")
+    host.must("publish", f"pid:{scene.pid}", "8080:80", "--allow-from", "192.0.2.0/24")
     assert _reaches(host, scene.outside, "192.0.2.1:8080")
     assert not _reaches(host, scene.other, "10.20.0.1:8080")
     assert "nettool" not in host.check("iptables-save").lower()
     taken = host.nettool("publish", f"pid:{scene.other}", "8080:80")
     assert taken.returncode == 4
-    _must(host, "unpublish", f"pid:{scene.pid}", "--all")
+    host.must("unpublish", f"pid:{scene.pid}", "--all")
     rules = [
         [line for line in text.splitlines() if line.startswith("-A")]
         for text in (before, host.check("iptables-legacy-save"))
@@ -281,7 +275,7 @@ def test_what_cannot_be_published_is_refused(module_host: Host, words: str, stat
             "PREROUTING -p udp --dport 5050 -m comment --comment nettool:nt0123456789 -j DNAT --to 10.9.9.9",
         ):
             host.check("iptables", "-t", "nat", "-A", *rule.split())
-    shown = json.loads(_must(host, "show", "-o", "json"))["interfaces"]
+    shown = json.loads(host.must("show", "-o", "json"))["interfaces"]
     pid = next(row["sandbox"] for row in shown if "10.20.0.2/24" in row["addresses"] and row["bridge"])
     before = host.snapshot()
     done = host.nettool("publish", pid, *words.split())
@@ -307,9 +301,9 @@ def test_a_stale_rule_goes_as_is_said(host: Host) -> None:
 
 
 def test_nothing_leads_into_an_internal_network(host: Host) -> None:
-    _must(host, "network", "create", "vault", "--internal")
+    host.must("network", "create", "vault", "--internal")
     pid = host.container()
-    _must(host, "network", "connect", "vault", f"pid:{pid}")
+    host.must("network", "connect", "vault", f"pid:{pid}")
     done = host.nettool("publish", f"pid:{pid}", "8080:80")
     assert done.returncode == 4
     assert "network vault is internal" in done.stderr
@@ -320,9 +314,9 @@ def test_nothing_leads_into_an_internal_network(host: Host) -> None:
 @pytest.mark.skipif(not FULL, reason="a second network's containers: scripts/test --all")
 def test_a_published_port_is_no_way_round_isolation(host: Host) -> None:
     scene = _furnish(host, "a port in both families")
-    _must(host, *scene.words)
-    _must(host, "network", "create", "apart", "--subnet", "10.30.0.0/24")
+    host.must(*scene.words)
+    host.must("network", "create", "apart", "--subnet", "10.30.0.0/24")
     apart = host.container()
-    _must(host, "network", "connect", "apart", f"pid:{apart}")
+    host.must("network", "connect", "apart", f"pid:{apart}")
     assert not _reaches(host, apart, "10.30.0.1:8080")
     assert not _reaches(host, apart, "10.20.0.2:80")

@@ -65,11 +65,6 @@ LINES: Final = _lines()
 PLACES: Final = tuple(LINES[0].cells)
 
 
-def _must(host: Host, *words: str) -> None:
-    done = host.nettool(*words)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-
-
 @dataclass(frozen=True)
 class Scene:
     host: Host
@@ -91,7 +86,7 @@ def _furnished(host: Host, policy: str) -> Scene:
     for name, number in NETWORKS.items():
         internal = ("--internal",) if name == "vault" else ()
         subnets = ("--subnet", f"10.{number}.0.0/24", "--subnet", f"fd{number}::/64")
-        _must(host, "network", "create", name, *subnets, *internal)
+        host.must("network", "create", name, *subnets, *internal)
     pids: dict[str, int | None] = {"outside": outside, "host": None}
     for name in "abcvw":
         pids[name] = host.container()
@@ -103,7 +98,7 @@ def _furnished(host: Host, policy: str) -> Scene:
     )  # fmt: skip
     for network, name, number, ports in wires:
         ips = ("--ip", f"10.{NETWORKS[network]}.0.{number}", "--ip6", f"fd{NETWORKS[network]}::{number}")
-        _must(host, "network", "connect", network, f"pid:{pids[name]}", *ips, *ports)
+        host.must("network", "connect", network, f"pid:{pids[name]}", *ips, *ports)
     for number in NETWORKS.values():
         host.inside(outside, "ip", "route", "add", f"10.{number}.0.0/24", "via", "192.0.2.1")
         host.inside(outside, "ip", "route", "add", f"fd{number}::/64", "via", "2001:db8::1")

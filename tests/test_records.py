@@ -153,7 +153,8 @@ def test_killed_between_the_verification_and_the_end(host: Host, name: str, case
             scene.again()
         if killed is None:
             break
-    assert True in seen
+    # The coarse steps that found the verification are a multiple of the fine ones, which meet it again.
+    assert any(seen)
 
 
 def _from_the_verification(scene: Scene) -> Iterator[int]:
@@ -163,7 +164,7 @@ def _from_the_verification(scene: Scene) -> Iterator[int]:
         if scene.recover():
             scene.again()
         if verified or not killed:
-            return itertools.count(max(0, number - 7), 1 if FULL else 3)
+            return itertools.count(max(0, number - 6), 1 if FULL else 3)
     raise AssertionError
 
 

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hosts import until, until_said
 from real import IMAGE, PAGE
 from snapshot import difference
 
@@ -21,20 +22,14 @@ if TYPE_CHECKING:
 SUBNETS = ("--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
 
 
-def _must(host: Host, *words: str, **options: Any) -> str:
-    done = host.nettool(*words, **options)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
-
-
 def _network(host: Host) -> None:
     """Make a network, with a sandbox on it that has a port published."""
     host.add_bridge("br-lan")
     host.check("ip", "link", "del", "dev", "br-lan")
-    _must(host, "network", "create", "lan", "--bridge-name", "br-lan", *SUBNETS)
+    host.must("network", "create", "lan", "--bridge-name", "br-lan", *SUBNETS)
     for name in ("blue", "red"):
         host.check("ip", "netns", "add", name)
-        _must(host, "network", "connect", "lan", f"netns:{name}", "--publish", f"80{len(name)}:80")
+        host.must("network", "connect", "lan", f"netns:{name}", "--publish", f"80{len(name)}:80")
 
 
 def _rules(host: Host) -> list[str]:
@@ -45,18 +40,18 @@ def _rules(host: Host) -> list[str]:
 def test_rules_that_were_flushed_come_back(host: Host) -> None:
     _network(host)
     before = _rules(host)
-    assert _must(host, "restore", "--firewall") == "nothing to restore\n"
+    assert host.must("restore", "--firewall") == "nothing to restore\n"
     for program in ("iptables", "ip6tables"):
         for table in ("filter", "nat"):
             host.check(program, "-t", table, "-F")
             host.check(program, "-t", table, "-X")
-    assert "NETTOOL-PUBLISH" in _must(host, "restore", "--firewall", "--dry-run")
+    assert "NETTOOL-PUBLISH" in host.must("restore", "--firewall", "--dry-run")
     assert _rules(host) == []
-    said = _must(host, "restore", "--firewall")
+    said = host.must("restore", "--firewall")
     assert "done: restore network lan" in said
     assert "done: restore eth0 of netns:blue" in said
     assert _rules(host) == before
-    assert _must(host, "restore") == "nothing to restore\n"
+    assert host.must("restore") == "nothing to restore\n"
 
 
 def test_a_reboot(host: Host, tmp_path: Path) -> None:
@@ -80,13 +75,13 @@ def test_a_reboot(host: Host, tmp_path: Path) -> None:
     assert "netns:red" in done.stderr
     assert "done: connect netns:blue to lan" in done.stdout
     host.check("ip", "netns", "add", "red")
-    assert _must(host, "restore", env=fresh) == "done: connect netns:red to lan\n"
+    assert host.must("restore", env=fresh) == "done: connect netns:red to lan\n"
     assert _addresses(host) == addresses
     assert _unnamed(_rules(host)) == _unnamed(rules)
     for name in ("blue", "red"):
-        _must(host, "network", "disconnect", "lan", f"netns:{name}", env=fresh)
+        host.must("network", "disconnect", "lan", f"netns:{name}", env=fresh)
         host.check("ip", "netns", "del", name)
-    _must(host, "network", "rm", "lan", env=fresh)
+    host.must("network", "rm", "lan", env=fresh)
     assert _rules(host) == []
     assert difference({"": start["host: link"]}, {"": host.snapshot()["host: link"]}) == ""
 
@@ -109,13 +104,12 @@ def _addresses(host: Host) -> dict[str, list[str]]:
 
 
 def test_what_is_on_record_is_not_given_to_others(host: Host) -> None:
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/29")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/29")
     host.check("ip", "netns", "add", "blue")
-    _must(host, "network", "connect", "lan", "netns:blue")
+    host.must("network", "connect", "lan", "netns:blue")
     host.check("ip", "netns", "del", "blue")
     # The kernel takes the cable away in its own time.
-    gone = "while ip -o link show type veth | grep -q ' nt'; do sleep 0.05; done"
-    host.check("timeout", "20", "sh", "-c", gone)
+    until(lambda: " nt" not in host.check("ip", "-o", "link", "show", "type", "veth"))
     host.check("ip", "netns", "add", "red")
     refused = host.nettool("network", "connect", "lan", "netns:red", "--ip", "10.20.0.2")
     assert refused.returncode == 4
@@ -125,12 +119,12 @@ def test_what_is_on_record_is_not_given_to_others(host: Host) -> None:
     assert "netns:blue (not wired)" in in_use.stderr
     host.check("ip", "netns", "add", "blue")
     # The kernel may give the new namespace the same number: then the endpoint is made again as it was.
-    assert _must(host, "restore").startswith("done: ")
+    assert host.must("restore").startswith("done: ")
     assert "10.20.0.2/29" in host.check("ip", "-n", "blue", "-o", "address")
-    _must(host, "undo", "last")
-    _must(host, "network", "disconnect", "lan", "netns:blue")
-    assert _must(host, "restore") == "nothing to restore\n"
-    _must(host, "network", "rm", "lan")
+    host.must("undo", "last")
+    host.must("network", "disconnect", "lan", "netns:blue")
+    assert host.must("restore") == "nothing to restore\n"
+    host.must("network", "rm", "lan")
 
 
 # --- real containers
@@ -138,10 +132,10 @@ def test_what_is_on_record_is_not_given_to_others(host: Host) -> None:
 
 @pytest.fixture
 def network(docker: Docker) -> Iterator[None]:
-    _must(docker, "network", "create", "lan", "--subnet", "10.20.0.0/24")
+    docker.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
     yield
     docker.rm("web")
-    _must(docker, "gc")
+    docker.must("gc")
     docker.nettool("network", "disconnect", "lan", "docker:web")
     docker.nettool("network", "rm", "lan")
 
@@ -153,29 +147,29 @@ def test_a_containers_life(docker: Docker) -> None:
     said = host.nettool("network", "connect", "lan", "web", "--ip", "10.20.0.9", "--publish", "8080:80")
     assert said.returncode == 0, said.stderr
     assert "it is wired when it runs" in said.stderr
-    assert _must(host, "network", "connect", "lan", "web").startswith("nothing to do")
+    assert host.must("network", "connect", "lan", "web").startswith("nothing to do")
     assert "docker:web (not wired)" in host.nettool("network", "rm", "lan").stderr
     assert "docker:web on lan: not running" in host.nettool("restore").stderr
 
     for _ in range(2):
         host.cli("restart", "-t", "0", "web")
-        assert "done: connect docker:web to lan" in _must(host, "restore")
-        if "9090" not in _must(host, "ports"):
-            _must(host, "publish", "web", "9090:90", "--allow-from", "192.0.2.0/24")
-            _must(host, "publish", "web", "7070:70")
-            _must(host, "unpublish", "web", "7070:70")
-        assert "192.0.2.0/24" in _must(host, "ports")
-        assert "7070" not in _must(host, "ports")
+        assert "done: connect docker:web to lan" in host.must("restore")
+        if "9090" not in host.must("ports"):
+            host.must("publish", "web", "9090:90", "--allow-from", "192.0.2.0/24")
+            host.must("publish", "web", "7070:70")
+            host.must("unpublish", "web", "7070:70")
+        assert "192.0.2.0/24" in host.must("ports")
+        assert "7070" not in host.must("ports")
         shown = host.inside(host.container_pid("web"), "ip", "-o", "address", "show", "dev", "eth0")
         assert "10.20.0.9/24" in shown
-        assert "10.20.0.9:80" in _must(host, "ports")
-        assert _must(host, "restore") == "nothing to restore\n"
+        assert "10.20.0.9:80" in host.must("ports")
+        assert host.must("restore") == "nothing to restore\n"
 
     host.cli("kill", "web")
-    _must(host, "network", "disconnect", "lan", "web")
-    assert _must(host, "network", "disconnect", "lan", "web").startswith("nothing to do")
+    host.must("network", "disconnect", "lan", "web")
+    assert host.must("network", "disconnect", "lan", "web").startswith("nothing to do")
     host.cli("start", "web")
-    assert _must(host, "restore") == "nothing to restore\n"
+    assert host.must("restore") == "nothing to restore\n"
     assert "eth0" not in host.inside(host.container_pid("web"), "ip", "-o", "link")
     assert host.nettool("network", "connect", "lan", "docker:nobody").returncode == 5
 
@@ -184,14 +178,14 @@ def test_a_containers_life(docker: Docker) -> None:
 def test_a_container_is_wired_as_soon_as_it_starts(docker: Docker, tmp_path: Path) -> None:
     host = docker
     host.cli("create", "--network", "none", "--name", "web", IMAGE, "httpd", "-f", "-p", "80", "-h", "/www")
-    _must(host, "network", "connect", "lan", "web", "--publish", "8080:80")
+    host.must("network", "connect", "lan", "web", "--publish", "8080:80")
     said = tmp_path / "said"
     with said.open("w") as file:
         watching = host.popen(*host.nettool_argv("watch"), output=file)
     try:
         for number, verb in enumerate(("start", "restart -t 0", "restart -t 0"), 1):
             host.cli(*verb.split(), "web")
-            _wait_for(said, number)
+            until_said(said, "done: ", number)
             page = host.check("curl", "-sm", "5", "--retry-connrefused", "--retry", "5", "http://10.20.0.2/")
             assert page == PAGE
         end = next(
@@ -200,9 +194,9 @@ def test_a_container_is_wired_as_soon_as_it_starts(docker: Docker, tmp_path: Pat
             if link["ifname"].startswith("nt") and link.get("master")
         )
         host.check("ip", "link", "del", "dev", end)
-        _wait_for(said, 4)
+        until_said(said, "done: ", 4)
         # What is taken off is not put on again.
-        _must(host, "network", "disconnect", "lan", "web")
+        host.must("network", "disconnect", "lan", "web")
         host.cli("restart", "-t", "0", "web")
         time.sleep(1)
         assert "eth0" not in host.inside(host.container_pid("web"), "ip", "-o", "link")
@@ -212,14 +206,6 @@ def test_a_container_is_wired_as_soon_as_it_starts(docker: Docker, tmp_path: Pat
     assert not any("docker events" in command for command in host.commands())
 
 
-def _wait_for(said: Path, count: int) -> None:
-    """Wait until that much has been restored; the deadline is a bound for a test that fails."""
-    deadline = time.monotonic() + 10
-    while said.read_text().count("done: ") < count:
-        assert time.monotonic() < deadline, said.read_text()
-        time.sleep(0.02)
-
-
 # --- what somebody has undone
 
 
@@ -227,7 +213,7 @@ def test_what_was_undone_is_shown_and_mended(host: Host) -> None:
     _network(host)
     host.add_bridge("br9", "10.9.0.1/24")
     pid = host.container()
-    _must(host, "attach", "--pid", str(pid), "--bridge", "br9", "--ip", "10.9.0.5/24")
+    host.must("attach", "--pid", str(pid), "--bridge", "br9", "--ip", "10.9.0.5/24")
     assert host.nettool("diff").returncode == 0
     assert host.nettool("diff").stdout == "no difference\n"
     before = _comparable(host, pid)
@@ -246,11 +232,11 @@ def test_what_was_undone_is_shown_and_mended(host: Host) -> None:
     assert "missing: default goes via 10.20.0.1 dev eth0 in namespace blue" in shown.stdout
     assert "missing: iptables has in nat NETTOOL-PUBLISH" in shown.stdout
     assert json.loads(host.nettool("diff", "-o", "json").stdout)["restored"]
-    _must(host, "repair")
+    host.must("repair")
     assert difference(before, _comparable(host, pid)) == ""
     assert host.nettool("diff").returncode == 0
-    _must(host, "detach", "--pid", str(pid))
-    _must(host, "detach", "--netns", "blue")
+    host.must("detach", "--pid", str(pid))
+    host.must("detach", "--netns", "blue")
     assert host.nettool("diff").returncode == 0
 
 
@@ -262,7 +248,7 @@ def _comparable(host: Host, pid: int) -> dict[str, str]:
 def test_a_name_that_somebody_gave_is_no_difference(host: Host) -> None:
     host.add_bridge("docker0", "172.17.0.1/16")
     pid = host.container()
-    _must(host, "attach", "--pid", str(pid), "--ip", "172.17.0.10/16")
+    host.must("attach", "--pid", str(pid), "--ip", "172.17.0.10/16")
     for words in ("down", "name wan0", "up"):
         host.inside(pid, "ip", "link", "set", "dev", "wan0" if words == "up" else "eth0", *words.split())
     host.inside(pid, "ip", "route", "add", "default", "via", "172.17.0.9")
@@ -276,12 +262,12 @@ def test_a_name_that_somebody_gave_is_no_difference(host: Host) -> None:
 
 def test_units_are_written_and_understood(host: Host, tmp_path: Path) -> None:
     folder = {"NETTOOL_UNIT_DIR": str(tmp_path), "NETTOOL_STATE_DIR": "/var/lib/a b%"}
-    said = _must(host, "restore", "--install", env=folder)
+    said = host.must("restore", "--install", env=folder)
     assert said == f"written: {tmp_path}/nettool-restore.service\nwritten: {tmp_path}/nettool-watch.service\n"
     assert (
         'Environment="NETTOOL_STATE_DIR=/var/lib/a b%%"' in (tmp_path / "nettool-watch.service").read_text()
     )
-    _must(host, "restore", "--install", env=folder)
+    host.must("restore", "--install", env=folder)
     if shutil.which("systemd-analyze"):
         units = (f"{tmp_path}/nettool-restore.service", f"{tmp_path}/nettool-watch.service")
         assert "nettool" not in host.run("systemd-analyze", "verify", *units).stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hosts import until
 from snapshot import difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from hosts import Host
 
@@ -24,27 +26,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _must(host: Host, *words: str) -> str:
-    done = host.nettool(*words)
-    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def _run(host: Host, *words: str, **options: str) -> subprocess.CompletedProcess[str]:
     return host.run(*host.nettool_argv("run", *words), **options)  # type: ignore[arg-type]  # input alone
-
-
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
 def network(host: Host) -> dict[str, str]:
     """A network whose bridge has had a port; return the snapshot of the host."""
-    _must(host, "network", "create", "lan", "--subnet", "10.20.0.0/24")
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
     assert _run(host, "--network", "lan", "--", "true").returncode == 0
     return host.snapshot()
 
@@ -176,11 +165,11 @@ def test_ports_are_published_for_as_long_as_it_runs(host: Host, network: dict[st
     process = host.popen(*host.nettool_argv(*words))
     assert process.stdout is not None
     process.stdout.readline()
-    assert "8080" in _must(host, "ports")
+    assert "8080" in host.must("ports")
     assert host.run("curl", "-sfm", "5", "-o", "/dev/null", "http://127.0.0.1:8080/").returncode == 0
     process.terminate()
     assert process.wait(20) == 143
-    assert "8080" not in _must(host, "ports")
+    assert "8080" not in host.must("ports")
     assert difference(network, host.snapshot()) == ""
 
 
@@ -195,8 +184,8 @@ def test_killed_nettool_takes_the_process_along(
     assert process.stdout.readline() == "up\n"
     process.kill()
     process.wait(20)
-    _until(lambda: "sleep 4711" not in host.run("ps", "-eo", "args").stdout)
-    _must(host, "gc")
+    until(lambda: "sleep 4711" not in host.run("ps", "-eo", "args").stdout)
+    host.must("gc")
     assert difference(network, host.snapshot()) == ""
 
 
@@ -257,8 +246,8 @@ def test_a_signal_at_any_moment_ends_it(host: Host, network: dict[str, str], aft
     time.sleep(after)
     process.terminate()
     assert process.wait(20) in (143, -signal.SIGTERM)
-    _must(host, "recover")
-    _must(host, "gc")
+    host.must("recover")
+    host.must("gc")
     assert difference(network, host.snapshot()) == ""
 
 
@@ -307,9 +296,9 @@ def test_ctrl_z_stops_both_and_both_go_on(host: Host, terminal: tuple[int, int])
     mine = ("--ns", str(host.pid), "--nslist", "mnt", "-f", "^[^ ]+ -m nettool run")
     (nettool,) = map(int, host.run("pgrep", *mine).stdout.split())
     os.write(terminal[0], b"\x1a")
-    _until(lambda: _state(nettool) == "T")
+    until(lambda: _state(nettool) == "T")
     os.kill(nettool, signal.SIGCONT)
-    _until(lambda: _state(nettool) == "S")
+    until(lambda: _state(nettool) == "S")
     os.write(terminal[0], b"hello\n")
     said = _said(terminal, "ended")
     assert "read hello" in said
@@ -319,3 +308,27 @@ def test_ctrl_z_stops_both_and_both_go_on(host: Host, terminal: tuple[int, int])
 
 def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_further_signals_do_not_keep_the_endpoint_from_going(host: Host, network: dict[str, str]) -> None:
+    process = host.popen(
+        *host.nettool_argv("run", "--network", "lan", "--", "sh", "-c", "echo up; sleep 100")
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    while process.poll() is None:
+        process.terminate()
+        time.sleep(0.02)
+    assert process.returncode == 143
+    assert difference(network, host.snapshot()) == ""
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+@pytest.mark.parametrize("isolate", ["mount", "pid"])
+def test_a_process_that_has_ended_is_sent_nothing(host: Host, tmp_path: Path, isolate: str) -> None:
+    """Its id may be another process's by now."""
+    log = tmp_path / "log"
+    trace = ("strace", "-f", "-o", str(log), "-e", "trace=kill,tkill,tgkill,pidfd_send_signal")
+    host.check(*trace, *host.nettool_argv("run", "--isolate", isolate, "--", "true"))
+    assert "exited with 0" in log.read_text()
+    assert "kill(" not in log.read_text()

@@ -33,32 +33,26 @@ def _history(host: Host) -> list[dict[str, Any]]:
     return runs
 
 
-def _must(host: Host, *words: str) -> str:
-    done = host.nettool(*words)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
-
-
 @pytest.mark.parametrize(("kind", "dialect"), CASES)
 def test_every_kind_of_plan_can_be_undone_and_done_again(host: Host, kind: Kind, dialect: str) -> None:
     scene = furnish(host, kind, dialect)
     before = scene.snapshot()
-    _must(host, *scene.do(dialect))
+    host.must(*scene.do(dialect))
     done = scene.snapshot()
 
-    _must(host, "undo", "last")
+    host.must("undo", "last")
     kept = scene.snapshot()
     # What the host's scope holds (forwarding) stays, as when it is taken back by its own verb.
-    _must(host, *scene.do(dialect))
-    _must(host, *scene.undo(dialect))
+    host.must(*scene.do(dialect))
+    host.must(*scene.undo(dialect))
     assert difference(kept, scene.snapshot()) == ""
     left = [line for line in difference(before, kept).splitlines()[2:] if line[0] in "+-"]
     assert [line for line in left if not re.search(kind.stays, line)] == []
 
-    _must(host, "undo", "last")
+    host.must("undo", "last")
     unlike = difference(_without_macs(done), _without_macs(scene.snapshot()))
     assert unlike == ""
-    _must(host, *scene.undo(dialect))
+    host.must(*scene.undo(dialect))
     assert difference(kept, scene.snapshot()) == ""
 
 
@@ -73,22 +67,22 @@ def _without_macs(parts: dict[str, str]) -> dict[str, str]:
 
 def test_an_undo_can_be_undone(host: Host) -> None:
     scene = furnish(host, PLAIN)
-    _must(host, *scene.attach("classic"))
+    host.must(*scene.attach("classic"))
     wired = scene.snapshot()
-    _must(host, "undo", "last")
+    host.must("undo", "last")
     undone = _history(host)[-1]["id"]
-    assert "redo attach" in _must(host, "undo", undone)
+    assert "redo attach" in host.must("undo", undone)
     assert difference(wired, scene.snapshot()) == ""
     assert [run["state"].split()[0] for run in _history(host)] == ["done", "undone", "done"]
-    assert _must(host, *scene.attach("classic")).startswith("nothing to do")
-    _must(host, *scene.detach("classic"))
+    assert host.must(*scene.attach("classic")).startswith("nothing to do")
+    host.must(*scene.detach("classic"))
 
 
 def test_what_later_work_rests_on_is_not_undone(host: Host) -> None:
     scene = furnish(host, TWO)
     before = scene.snapshot()
-    _must(host, *scene.attach("classic"))
-    _must(host, "attach", *scene.target, "--bridge", "br9", "--ip", "10.9.0.2/24", "--dialect", "classic")
+    host.must(*scene.attach("classic"))
+    host.must("attach", *scene.target, "--bridge", "br9", "--ip", "10.9.0.2/24", "--dialect", "classic")
     wired = scene.snapshot()
     first, second = (run["id"] for run in _history(host))
 
@@ -98,39 +92,39 @@ def test_what_later_work_rests_on_is_not_undone(host: Host) -> None:
     assert f"later work rests on it: run {second}" in refused.stderr
     assert f"nettool undo {second}" in refused.stderr
     assert difference(wired, scene.snapshot()) == ""
-    _must(host, "undo", "last")
-    _must(host, "undo", "last")
+    host.must("undo", "last")
+    host.must("undo", "last")
     assert difference(before, scene.snapshot()) == ""
 
 
 def test_a_repair_is_undone_alone(host: Host) -> None:
     scene = furnish(host, PLAIN)
     before = scene.snapshot()
-    _must(host, *scene.attach("classic"))
+    host.must(*scene.attach("classic"))
     host.inside(scene.pid, "ip", "route", "del", "default")
     broken = scene.snapshot()
-    _must(host, *scene.attach("classic"))
-    _must(host, "undo", "last", "--dry-run")
-    _must(host, "undo", "last")
+    host.must(*scene.attach("classic"))
+    host.must("undo", "last", "--dry-run")
+    host.must("undo", "last")
     # The route went with the cable: it has no undo of its own, so there is nothing that it took back.
     assert difference(broken, scene.snapshot()).count("\n") <= 3
-    _must(host, *scene.detach("classic"))
+    host.must(*scene.detach("classic"))
     assert difference(before, scene.snapshot()) == ""
 
 
 def test_what_is_gone_already_needs_no_undo(host: Host) -> None:
     scene = furnish(host, PLAIN)
-    _must(host, *scene.attach("classic"))
+    host.must(*scene.attach("classic"))
     run = _history(host)[0]["id"]
-    _must(host, *scene.detach("classic"))
-    assert _must(host, "undo", run).startswith("nothing to do")
+    host.must(*scene.detach("classic"))
+    assert host.must("undo", run).startswith("nothing to do")
     assert len(_history(host)) == 2
 
 
 def test_a_sandbox_that_is_gone_cannot_be_attached_again(host: Host) -> None:
     scene = furnish(host, PLAIN)
-    _must(host, *scene.attach("classic"))
-    _must(host, *scene.detach("classic"))
+    host.must(*scene.attach("classic"))
+    host.must(*scene.detach("classic"))
     host.kill(scene.pid)
     before = host.snapshot()
     done = host.nettool("undo", "last")
@@ -146,8 +140,8 @@ def test_a_sandbox_that_is_gone_cannot_be_attached_again(host: Host) -> None:
 )
 def test_which_run_is_meant(host: Host, name: str, words: str) -> None:
     scene = furnish(host, PLAIN)
-    _must(host, *scene.attach("classic"))
-    _must(host, *scene.detach("classic"))
+    host.must(*scene.attach("classic"))
+    host.must(*scene.detach("classic"))
     done = host.nettool("undo", name, "--dry-run")
     assert done.returncode == (4 if words else 0)
     assert words in done.stderr
@@ -172,27 +166,27 @@ def test_an_undo_that_fails_at_any_step_leaves_the_host_as_before(
 ) -> None:
     scene = furnish(host, BY_NAME["both families"])
     shims = Shims(tmp_path / "shims")
-    _must(host, *scene.attach("classic"))
+    host.must(*scene.attach("classic"))
     if verb == "detach":
-        _must(host, *scene.detach("classic"))
+        host.must(*scene.detach("classic"))
     before = scene.snapshot()
-    for words in commands_in(_must(host, "undo", "last", "--dry-run")):
+    for words in commands_in(host.must("undo", "last", "--dry-run")):
         shims.set(Rule(words, '"$real" "$@"; exit 3'))
         done = host.nettool("undo", "last", env=shims.env)
         assert done.returncode == 1, done.stderr
         assert difference(before, scene.snapshot()) == "", words
-    _must(host, "undo", "last")
+    host.must("undo", "last")
 
 
 def test_history_names_the_commands(host: Host) -> None:
     scene = furnish(host, PLAIN)
-    assert _must(host, "history") == "nothing yet\n"
+    assert host.must("history") == "nothing yet\n"
     steps = commands_in(host.nettool(*scene.attach("classic", "--dry-run")).stdout)
-    _must(host, *scene.attach("classic"))
+    host.must(*scene.attach("classic"))
     (run,) = _history(host)
-    said = _must(host, "history", run["id"])
+    said = host.must("history", run["id"])
     assert [line.split() for line in said.splitlines()[3:]] == [list(words) for words in steps]
-    document = json.loads(_must(host, "history", run["id"], "-o", "json"))
+    document = json.loads(host.must("history", run["id"], "-o", "json"))
     assert [tuple(step["command"]) for step in document["runs"][0]["steps"]] == steps
     assert all(step["ran"] for step in document["runs"][0]["steps"])
 
@@ -200,6 +194,6 @@ def test_history_names_the_commands(host: Host) -> None:
 def test_only_fifty_runs_are_kept(host: Host) -> None:
     scene: Scene = furnish(host, PLAIN)
     for _ in range(27):
-        _must(host, *scene.attach("modern"))
-        _must(host, *scene.detach("modern"))
+        host.must(*scene.attach("modern"))
+        host.must(*scene.detach("modern"))
     assert len(_history(host)) == 50

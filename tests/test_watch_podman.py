@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from hosts import until_said
 from real import IMAGE, PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from hosts import Host
     from real import Podman
-
-
-def _must(host: Host, *words: str, **options: Any) -> str:
-    done = host.nettool(*words, **options)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture
 def network(podman: Podman) -> Iterator[None]:
-    _must(podman, "network", "create", "lan", "--subnet", "10.20.0.0/24")
+    podman.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
     yield
     podman.rm("web")
-    _must(podman, "gc")
+    podman.must("gc")
     podman.nettool("network", "disconnect", "lan", "podman:web")
-    _must(podman, "network", "rm", "lan")
+    podman.must("network", "rm", "lan")
 
 
 @pytest.mark.usefixtures("network")
@@ -43,15 +37,15 @@ def test_a_container_of_podmans_is_wired_as_soon_as_it_starts(podman: Podman, tm
     with said.open("w") as file:
         watching = host.popen(*host.nettool_argv("watch"), output=file)
     try:
-        _wait_for(said, "following", 1)
+        until_said(said, "following", 1)
         for number, verb in enumerate(("start", "restart -t 0", "restart -t 0"), 1):
             host.cli(*verb.split(), "web")
-            _wait_for(said, "done: connect podman:web to lan", number)
+            until_said(said, "done: connect podman:web to lan", number)
             for address in ("10.20.0.2", "127.0.0.1:8080"):
                 ask = ("curl", "-sm", "5", "--retry-connrefused", "--retry", "5", f"http://{address}/")
                 assert host.check(*ask) == PAGE
         # One that is nettool's concern no more is left alone.
-        _must(host, "network", "disconnect", "lan", "podman:web")
+        host.must("network", "disconnect", "lan", "podman:web")
         host.cli("restart", "-t", "0", "web")
         time.sleep(1)
         assert "eth0" not in host.inside(host.container_pid("web"), "ip", "-o", "link")
@@ -59,11 +53,3 @@ def test_a_container_of_podmans_is_wired_as_soon_as_it_starts(podman: Podman, tm
         watching.terminate()
     assert watching.wait(10) == 0
     assert not any("podman events" in command for command in host.commands())
-
-
-def _wait_for(said: Path, text: str, count: int) -> None:
-    """Wait until a text was said so often; the deadline is a bound for a test that fails."""
-    deadline = time.monotonic() + 30
-    while said.read_text().count(text) < count:
-        assert time.monotonic() < deadline, said.read_text()
-        time.sleep(0.02)

@@ -9,7 +9,7 @@ import ipaddress
 
 from nettool import iproute, iptables
 from nettool.drivers.bridge import FORWARD, NAT, PUBLISH, forwarding, shared_chains
-from nettool.effects import FlowForgotten, is_from
+from nettool.firewalleffects import FlowForgotten, is_from
 from nettool.iptables import Place
 from nettool.plan import Scope
 from nettool.ports import families, range_of, sources, span

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from nettool import effects
+from nettool.firewalleffects import Chain, Rule
 from nettool.plan import Command, Scope
 from nettool.renderers import Escaped, shell
 from nettool.renderers.variables import CIDRS, IPS, Kind, Slashed, Variable
@@ -70,7 +71,7 @@ class Steps:
         match step.scope, fact:
             case Scope.FIREWALL, _:
                 of = (("networks",), (rule,))
-            case Scope.PUBLISHING, effects.Rule(words=spec):
+            case Scope.PUBLISHING, Rule(words=spec):
                 of = (("bridge",), (rule,), words.word((Kind.BRIDGE,), spec[spec.index("-i") + 1]))
             case Scope.PUBLISHING, effects.Sysctl(name=name):
                 bridge = name.removeprefix("net.ipv4.conf.").rpartition(".")[0].replace("/", ".")
@@ -125,7 +126,7 @@ class Steps:
 
     def _look_further(self, fact: Fact, step: Step) -> tuple[Word, ...]:
         words = self._words
-        if isinstance(fact, (effects.Chain, effects.Rule)):
+        if isinstance(fact, (Chain, Rule)):
             return self._look_in_firewall(fact, step)
         if isinstance(fact, effects.Bridge):
             return ("look_bridge",), words.word((Kind.BRIDGE,), fact.name)
@@ -151,9 +152,9 @@ class Steps:
             *(((" ".join(old.words()),),) if old else ()),
         )
 
-    def _look_in_firewall(self, fact: effects.Chain | effects.Rule, step: Step) -> tuple[Word, ...]:
+    def _look_in_firewall(self, fact: Chain | Rule, step: Step) -> tuple[Word, ...]:
         place: tuple[Word, ...] = ((step.do.argv[0],), (fact.table,))
-        if isinstance(fact, effects.Chain):
+        if isinstance(fact, Chain):
             return ("look_chain",), *place, (fact.name,)
         # The words of the command itself, behind the chain's name.
         words = self._words.do(step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nettool import effects
+from nettool.firewalleffects import Chain, Rule
 from nettool.renderers.variables import CIDRS, IPS, NETNS_FOLDER, Kind
 from nettool.value import Value
 
@@ -29,11 +30,11 @@ class Probe(Value):
 
 def probe(fact: Fact, step: Step, words: Words) -> Probe:
     """Return how the fact that a step makes, or ends, is looked at."""
-    if isinstance(fact, effects.Rule):
+    if isinstance(fact, Rule):
         # The command's own words: behind the chain's name they are the rule.
         rule = words.do(step)[-len(fact.words) :]
         return Probe((*_tables(step, fact.table), ("-C",), (fact.chain,), *rule), ("",), silent=True)
-    if isinstance(fact, effects.Chain):
+    if isinstance(fact, Chain):
         return Probe((*_tables(step, fact.table), ("-S",), (fact.name,)), (f"-N {fact.name}",))
     if isinstance(fact, effects.Bridge):
         bridge = words.word((Kind.BRIDGE,), fact.name)
