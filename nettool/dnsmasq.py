@@ -64,7 +64,7 @@ def run_server(folder: str, names: str, addresses: tuple[str, ...], *, forwards:
     )
 
 
-def make_file_folder(path: str, holds: str) -> Step:
+def make_file_folder(path: str, holds: tuple[str, ...]) -> Step:
     """Make the folder of a namespace's own files in /etc (ip-netns(8)); another's file in it keeps it."""
     return Step(
         do=Command(("mkdir", "-p", path)),

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Folder(Value):
-    """A folder that is there. `holds` is nettool's own file in it: with another one it is not ours alone."""
+    """A folder that is there. `holds` are the files of ours in it: with another one it is not ours alone."""
 
     path: str
-    holds: str | None = None
+    holds: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -31,7 +31,7 @@ class Folder(Value):
     def is_shared(self, facts: Facts) -> bool:
         """Whether somebody else's file is in it, too."""
         inside = (path for path, _ in facts.files if path.rpartition("/")[0] == self.path)
-        return self.holds is not None and any(path != self.holds for path in inside)
+        return bool(self.holds) and any(path not in self.holds for path in inside)
 
     def sentence(self) -> str:
         """Say it."""

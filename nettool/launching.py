@@ -73,6 +73,11 @@ class Launch(Value):
         return parse_target(self.network.partition(":")[2]) if self.network.startswith("container:") else None
 
     @property
+    def shared_name(self) -> str | None:
+        """The name of the namespace that it shares, where it has one: its files are laid over /etc."""
+        return self.shares.value if self.shares is not None and self.shares.kind == "netns" else None
+
+    @property
     def own_network(self) -> bool:
         """Whether it gets a network namespace of its own."""
         return self.network != "host" and self.shares is None
@@ -83,7 +88,7 @@ class Launch(Value):
         flags = NEWNET | NEWNS if self.own_network else 0
         for kind in self.isolate:
             flags |= KINDS[kind]
-        return flags | (NEWNS if self.servers else 0)
+        return flags | (NEWNS if self.servers or self.shared_name else 0)
 
 
 class Waiting:
@@ -192,7 +197,7 @@ def _of_process(connect: Connect, waiting: Waiting) -> Connect:
 def _wire(wanted: Launch, waiting: Waiting, mode: Mode) -> str | None:
     """Wire the process; return the name of its namespace, where it has one."""
     if wanted.connect is None:
-        return None
+        return wanted.shared_name
     change(_of_process(wanted.connect, waiting), replace(mode, quiet=True))
     here = (r.endpoint.sandbox for r in read_records().endpoints)
     return next((box.netns.name for box in here if box.pid == waiting.pid), None)

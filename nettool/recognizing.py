@@ -12,6 +12,7 @@ from nettool.drivers import ports
 from nettool.facts import Netns, RouteFact
 from nettool.firewall import canonical, dnat_of, mark_of
 from nettool.firewalleffects import Rule
+from nettool.hostnames import LOCALHOST, WHY_HOSTS, WHY_RESOLVER
 from nettool.iproute import CLASSIC
 from nettool.lowering import lower
 from nettool.model import Endpoint, HostFile, Record
@@ -129,12 +130,13 @@ def _files(endpoint: Endpoint, facts: Facts) -> Iterator[HostFile]:
         return
     yield HostFile(names, there[names], "the names that the sandbox is found by")
     folder = f"/etc/netns/{endpoint.sandbox.netns.name}"
-    resolver = f"{folder}/resolv.conf"
     gateways = {cidr.partition("/")[0] for cidr in facts.host.addresses_of(endpoint.bridge)}
-    lines = there.get(resolver, "").splitlines()
+    resolver = there.get(f"{folder}/resolv.conf", "")
+    lines = resolver.splitlines()
     if lines and all(line.removeprefix("nameserver ") in gateways for line in lines):
-        why = "which name server the sandbox asks (ip-netns(8))"
-        yield HostFile(resolver, there[resolver], why, folder=folder)
+        yield HostFile(f"{folder}/resolv.conf", resolver, WHY_RESOLVER, folder)
+    if there.get(f"{folder}/hosts") == LOCALHOST + there[names]:
+        yield HostFile(f"{folder}/hosts", LOCALHOST + there[names], WHY_HOSTS, folder)
 
 
 # --- published ports

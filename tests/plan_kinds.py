@@ -147,7 +147,8 @@ class Scene:
 
     def _line(self, template: str, dialect: str, *options: str) -> tuple[str, ...]:
         known = {"request": self.kind.request, "back": self.kind.back, "dialect": dialect}
-        line = template.format(target=" ".join(self.target), name=f"pid:{self.pid}", **known)
+        name = f"pid:{self.pid}" if self.kind.target == "pid" else "netns:blue"
+        line = template.format(target=" ".join(self.target), name=name, **known)
         return (*line.split(), *options)
 
     def snapshot(self) -> dict[str, str]:
@@ -340,10 +341,10 @@ SWITCHED: Final = 'route_localnet|"hairpin": false'
 """What published ports alter: a switch of the bridge, and one of its port."""
 
 
-def _connected(name: str, request: str, network: str, *, alters: str = "never") -> Kind:
+def _connected(name: str, request: str, network: str, **more: str) -> Kind:
     """Return a kind of connection to a network of these options."""
     host = (*UPLINK, *FORWARDS, f"nettool network create lan --bridge-name br-lan {network}")
-    return Kind(name, request, bridges=(ON_LAN,), host=host, alters=alters, verbs=CONNECT)
+    return Kind(name, request, bridges=(ON_LAN,), host=host, verbs=CONNECT, **more)
 
 
 def _published(name: str, request: str, bridge: Bridge = ON_LAN, *host: str, last: str = "true") -> Kind:
@@ -411,6 +412,7 @@ OF_OTHERS: Final = (
 WITH_NAMES: Final = (
     _network("a network with names", "--subnet 10.20.0.0/24 --subnet fd20::/64 --dns"),
     _connected("a connection with names", "--alias www --alias api", "--subnet 10.20.0.0/30 --dns"),
+    _connected("a named sandbox and its names", "--alias www", "--subnet 10.20.0.0/30 --dns", target="name"),
 )
 """No script can look at a name server, or at what it reads."""
 KINDS: Final = (*ATTACHMENTS, *NETWORKS, *CONNECTIONS, *PORTS, *OF_OTHERS, *WITH_NAMES)

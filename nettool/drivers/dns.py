@@ -32,7 +32,9 @@ def create(network: Network) -> tuple[Step, ...]:
 
 def join(endpoint: Endpoint) -> Iterator[Step]:
     """Yield the steps that write an endpoint's files."""
+    folders = {file.folder: None for file in endpoint.files if file.folder is not None}
+    for folder in folders:
+        holds = tuple(file.path for file in endpoint.files if file.folder == folder)
+        yield dnsmasq.make_file_folder(folder, holds)
     for file in endpoint.files:
-        if file.folder is not None:
-            yield dnsmasq.make_file_folder(file.folder, file.path)
         yield dnsmasq.write_file(file)
