@@ -7,10 +7,10 @@ import re
 import signal
 from contextlib import nullcontext
 
-from nettool.effects import Gone, Inside, NetnsName, VethPair
+from nettool.effects import Gone, Inside, NetnsName, PortSetting, VethPair
 from nettool.errors import Interrupted, LockBusy, NettoolError, Refused, RollbackIncomplete
 from nettool.fingerprint import fingerprint
-from nettool.firewalleffects import FlowForgotten
+from nettool.firewalleffects import Chain, FlowForgotten, Rule
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
 from nettool.host import NETNS_FOLDER, read_facts
 from nettool.journal import begin
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Final
 
+    from nettool.effects import Fact
     from nettool.facts import Facts
     from nettool.history import Timer
     from nettool.journal import Journal, Undoing
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 # To move an interface into another namespace the kernel waits for all its readers: 10 to 20 ms.
 _SLOW: Final = (Inside, VethPair, OnParent)
+# What changes nothing else when it comes or goes.
+_ALONE: Final = (Chain, PortSetting, Rule)
 # Statuses from here on mean that a command was cut off: what it did is not known.
 _KILLED: Final = 124
 # How often a step is taken back at most.
@@ -209,8 +212,11 @@ def _was_gone(step: Step, said: str, transaction: _Transaction) -> bool:
 
 def _reaches_in(step: Step) -> bool:
     """Whether a step's command looks a sandbox's name up; those that give it work on the name itself."""
-    fact = step.makes.fact if isinstance(step.makes, Gone) else step.makes
-    return step.touches and not isinstance(fact, NetnsName)
+    return step.touches and not isinstance(_fact(step), NetnsName)
+
+
+def _fact(step: Step) -> Fact:
+    return step.makes.fact if isinstance(step.makes, Gone) else step.makes
 
 
 def _load_what_follows() -> None:
@@ -274,20 +280,33 @@ def roll_back(
 ) -> list[str]:
     """Take back what ran, each step only if it is there; return what could not be taken back.
 
-    What somebody put in a step's way may go with a later one: then it has its turn, or a second one.
+    What somebody put in a step's way may go with a later one: then it has its turn, or a second one. The
+    host is read again after each step that may take something along, and at the end.
     """
     if not steps:
         return []
     failures: list[str] = []
-    tries, last, reached, facts = [0] * len(steps), -1, 0, read()
-    while reached < len(steps):
-        turns = (n for n in range(reached + 1) if n != last and tries[n] < _TRIES)
+    tries, reached, facts = [0] * len(steps), 1, read()
+    # Those that are not tried now: the last one, and all since the host was read.
+    resting: set[int] = set()
+    stale = False
+    while True:
+        turns = (n for n in range(reached) if tries[n] < _TRIES and n not in resting)
         at = next((n for n in turns if decide(steps[n], facts).status is Status.TODO), None)
-        if at is None:
+        if at is not None:
+            failed = _take_back(steps[at], journal, locks, view)
+            failures += failed
+            tries[at] += 1
+            resting.add(at)
+            stale = not failed and isinstance(_fact(steps[at]), _ALONE)
+            if not stale:
+                facts, resting = read(), {at}
+        elif reached < len(steps):
             reached += 1
-            continue
-        failures += _take_back(steps[at], journal, locks, view)
-        tries[at], last, facts = tries[at] + 1, at, read()
+        elif stale:
+            facts, resting, stale = read(), set(), False
+        else:
+            break
     left = [step for step in steps if decide(step, facts).status is Status.TODO]
     return (failures or [step.makes.sentence() for step in left]) if left else []
 

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nettool.facts import Facts
     from nettool.model import Endpoint, Records
+    from nettool.plan import Step
     from nettool.request import Attach
 
 
@@ -27,12 +28,13 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
     endpoint = resolve_attach(wanted, sandbox, facts, findings)
     dialect = choose_dialect(request.dialect, facts)
     endpoint = replace(endpoint, isolated=network is not None and network.isolate)
-    known = records.endpoint(endpoint.host_end)
+    before = records.endpoint(endpoint.host_end)
+    known = None if before is not None and _has_died(before, facts) else before
     if (network is not None and network.dns) or request.aliases:
         from nettool.hostnames import files_of  # most bridges have no name server
 
-        before = known.endpoint if known else None
-        endpoint = replace(endpoint, files=files_of(endpoint, network, request.aliases, before, facts))
+        had = known.endpoint if known else None
+        endpoint = replace(endpoint, files=files_of(endpoint, network, request.aliases, had, facts))
     if known is not None:
         # Today's facts no longer show what it took the place of.
         endpoint = replace(endpoint, replaced=known.endpoint.replaced or endpoint.replaced)
@@ -46,7 +48,12 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
         ports = decide_ports(asked, endpoint.bridge, dialect, facts, records)
         endpoint = replace(endpoint, ports=ports)
         check_ports(endpoint, facts, records, findings)
-    steps = (*shared(endpoint, facts), *lower(endpoint, dialect), *turned_flows(endpoint, facts))
+    steps = (
+        *_left_by(before, known, facts),
+        *shared(endpoint, facts),
+        *lower(endpoint, dialect),
+        *turned_flows(endpoint, facts),
+    )
     check_attach(wanted, endpoint, facts, findings)
     if endpoint.on_parent:
         _check_neighbours(endpoint, records, findings)
@@ -61,7 +68,14 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
         problems=tuple(findings.problems),
         notes=tuple(findings.notes),
     ).against(facts)
-    return _with_record(planned, endpoint, records)
+    return _with_record(planned, endpoint, known, before)
+
+
+def _has_died(record: Record, facts: Facts) -> bool:
+    """Whether a record is about a sandbox before, whose namespace had the same number: its name is dead."""
+    name = record.endpoint.sandbox.netns.name
+    entry = facts.netns_name(name)
+    return entry is not None and entry.inode is None and f"netns {name}" in record.made
 
 
 def _check_neighbours(endpoint: Endpoint, records: Records, findings: Findings) -> None:
@@ -79,13 +93,21 @@ def _check_neighbours(endpoint: Endpoint, records: Records, findings: Findings) 
             findings.problem(f"address {address} is in use", why, hints=hints)
 
 
-def _with_record(planned: Plan, endpoint: Endpoint, records: Records) -> Plan:
-    record = records.endpoint(endpoint.host_end)
+def _left_by(before: Record | None, known: Record | None, facts: Facts) -> tuple[Step, ...]:
+    """Return the steps that take the name of a sandbox away that has died."""
+    if before is None or before is known:
+        return ()
+    from nettool.detaching import inverse_of_sandbox  # it is seldom that a number is given again so soon
+
+    return inverse_of_sandbox((before,), facts)
+
+
+def _with_record(planned: Plan, endpoint: Endpoint, record: Record | None, before: Record | None) -> Plan:
     made = planned.made(record.made if record else ())
     recorded = _with_history(endpoint, record.endpoint) if record else endpoint
     # What a file said before is put back by a rollback, and not when the endpoint goes.
     recorded = replace(recorded, files=tuple(replace(file, before=None) for file in recorded.files))
-    return replace(planned, changes=(Change(Record(recorded, planned.dialect, made), record),))
+    return replace(planned, changes=(Change(Record(recorded, planned.dialect, made), before),))
 
 
 def _with_history(endpoint: Endpoint, before: Endpoint) -> Endpoint:

@@ -216,7 +216,8 @@ class Plan(Value):
 
     def made(self, before: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return the keys of what nettool has made: what it had before, and what the steps would add."""
-        return tuple(dict.fromkeys((*before, *(step.makes.key for step in self.to_do))))
+        made = (step.makes.key for step in self.to_do if not isinstance(step.makes, Gone))
+        return tuple(dict.fromkeys((*before, *made)))
 
     @property
     def conflicts(self) -> tuple[Decision, ...]:

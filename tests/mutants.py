@@ -68,7 +68,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a rollback stops at the first undo", "apply.py",
-        "    while reached < len(steps):\n", "    while reached < 1:\n",
+        "        elif reached < len(steps):\n", "        elif reached < 1:\n",
         (FAULTS, "-m", "battery"),
     ),
     Mutant(

@@ -446,13 +446,20 @@ def test_a_disk_that_fills_up_meanwhile_takes_the_way_back(host: Host, tmp_path:
     scene, shims = furnish(host, PLAIN), Shims(tmp_path / "shims")
     host.check("mkdir", "-p", "/run/nettool")
     host.check("mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", "/run/nettool")
-    steps = commands_in(host.nettool(*scene.attach(dialect, "--dry-run")).stdout)
     before = scene.snapshot()
-    shims.set(Rule(steps[-1], "dd if=/dev/zero of=/run/nettool/full bs=1k 2>/dev/null; exit 4"))
-    done = host.nettool(*scene.attach(dialect), env=shims.env)
-    assert done.returncode == 1, done.stderr
-    assert difference(before, scene.snapshot()) == ""
-    # How the run ended could be written: its space was taken before the first step.
-    assert host.check("ls", "/run/nettool/tx") == ""
-    assert host.nettool("recover").stdout == "nothing to recover\n"
-    assert '"taken back"' in host.check("sh", "-c", "cat /run/nettool/history/*/journal")
+    # A file has what is left of its last page without asking for it: each plan leaves less of that.
+    for number in range(7):
+        routes = [word for n in range(number) for word in ("--route", f"10.{n + 100}.0.0/16")]
+        words = scene.attach(dialect, *routes)
+        steps = commands_in(host.nettool(*words, "--dry-run").stdout)
+        fill = 'dd if=/dev/zero of=/run/nettool/full bs=1k 2>/dev/null; "$real" "$@"; exit'
+        shims.set(Rule(steps[0], fill), Rule(steps[-1], "exit 4"))
+        done = host.nettool(*words, env=shims.env)
+        assert done.returncode == 1, done.stderr
+        assert difference(before, scene.snapshot()) == ""
+        # How the run ended could be written: its space was taken before the first step.
+        assert host.check("ls", "/run/nettool/tx") == ""
+        assert host.nettool("recover").stdout == "nothing to recover\n"
+        ended = host.check("sh", "-c", "cat /run/nettool/history/*/journal")
+        assert ended.count('"taken back"') == number + 1
+        host.check("rm", "/run/nettool/full")

@@ -128,6 +128,7 @@ def test_further_namespaces(host: Host) -> None:
     assert len(every) == len(kinds)
 
 
+@pytest.mark.kernel  # There control groups are those of version 2.
 def test_limits(host: Host) -> None:
     words = ("--memory", "64m", "--cpus", "0.5", "--")
     groups = _run(host, *words, "cat", "/proc/self/cgroup").stdout
