@@ -31,12 +31,12 @@ MUTANTS: Final = (
     Mutant(
         "undo in the order of doing", "plan.py",
         "for step in reversed(tuple(steps))\n", "for step in tuple(steps)\n",
-        (FAULTS, "-m", "battery"),
+        (FAULTS, "-k", "default_route_comes_back"),
     ),
     Mutant(
         "what was there before is made, and undone, too", "plan.py",
         "d.step for d in self.decisions if d.status is Status.TODO)", "d.step for d in self.decisions)",
-        (FAULTS, "-m", "battery"),
+        (FAULTS, "-k", "command_that_fails and second"),
     ),
     Mutant(
         "the intent is written after the command", "apply.py",
@@ -44,7 +44,7 @@ MUTANTS: Final = (
         "        transaction.started += places\n        _execute(steps, places, transaction)\n",
         "        transaction.ran = True\n        transaction.started += places\n"
         "        _execute(steps, places, transaction)\n        transaction.journal.intend(places)\n",
-        (FAULTS, "-m", "battery"),
+        (FAULTS, "-k", "killed_run"),
     ),
     Mutant(
         "commands do not inherit the lock", "apply.py",
@@ -59,28 +59,28 @@ MUTANTS: Final = (
     Mutant(
         "every run is finished forward", "journal.py",
         'in ("verified", "undo")] == ["verified"]', 'in ("verified", "undo")] != ["undo"]',
-        (FAULTS, "-m", "battery"),
+        (FAULTS, "-k", "killed_run"),
     ),
     Mutant(
         "signals are not noted", "apply.py",
         "        transaction.signal = number\n", "        raise KeyboardInterrupt\n",
-        (FAULTS, "-m", "battery"),
+        (FAULTS, "-k", "signal_leaves"),
     ),
     Mutant(
         "a rollback stops at the first undo", "apply.py",
         "        elif reached < len(steps):\n", "        elif reached < 1:\n",
-        (FAULTS, "-m", "battery"),
+        (FAULTS, "-k", "command_that_fails"),
     ),
     Mutant(
         "who is in the sandbox is not looked at", "apply.py",
         "for sandbox in plan.sandboxes:\n        if sandbox.pid",
         "for sandbox in ():\n        if sandbox.pid",
-        (IDENTITY,),
+        (IDENTITY, "-k", "nothing_more_is_done"),
     ),
     Mutant(
         "no space is taken beforehand", "journal.py",
         "        os.posix_fallocate(", "        () or (lambda *_: None)(",
-        (STORAGE,),
+        (STORAGE, "-k", "fills_up"),
     ),
     Mutant(
         "a line that cannot be written stops the way back", "journal.py",
@@ -91,12 +91,12 @@ MUTANTS: Final = (
     Mutant(
         "a journal of another boot is believed", "recovery.py",
         "if run is None or run.boot_id != boot:", "if run is None:",
-        (STORAGE,),
+        (STORAGE, "-k", "another_boot"),
     ),
     Mutant(
         "checksums are not looked at", "journal.py",
         'if not text or f"{zlib.crc32(text):08x}".encode() != checksum:', "if not text:",
-        (FAULTS, "-m", "battery"),
+        (FAULTS, "-k", "killed_run"),
     ),
     Mutant(
         "the host's lock is not taken", "pipeline.py",
@@ -111,16 +111,16 @@ MUTANTS: Final = (
     Mutant(
         "the timer is armed, and not written down", "apply.py",
         "        journal.armed(timer)\n", "        del timer\n        timer = None  # type: ignore\n",
-        (CONFIRM,),
+        (CONFIRM, "-k", "without_a_word"),
     ),
     Mutant(
         "the script undoes what has not begun", "templates/rollback.sh.j2",
         '    case $begun in *" $1 "*) ;; *) return 1 ;; esac\n', "",
-        (CONFIRM,),
+        (CONFIRM, "-k", "had_not_begun"),
     ),
     Mutant(
         "confirming does not stop the timer", "confirmation.py",
         "            os.killpg(timer.pid, signal.SIGKILL)", "            pass",
-        (CONFIRM,),
+        (CONFIRM, "-k", "word_in_time"),
     ),
 )  # fmt: skip

@@ -7,6 +7,7 @@ environment, signals and a death of its own, as any other. Run as a program, thi
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import gc
@@ -15,6 +16,7 @@ import itertools
 import json
 import os
 import pkgutil
+import selectors
 import signal
 import socket
 import subprocess
@@ -125,17 +127,43 @@ def _server() -> socket.socket:
 
 def _serve() -> None:
     _load()
-    # Those who wait for the calls are nobody's to wait for.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     asking = socket.socket(fileno=0)
+    calls = selectors.DefaultSelector()
+    calls.register(asking, selectors.EVENT_READ)
     while True:
-        message, files, *_ = socket.recv_fds(asking, _MAX_MESSAGE, 4)
-        if not message:
-            return
-        if os.fork() == 0:
-            _wait_for(Asked(**json.loads(message)), *files)
-        for file in files:
-            os.close(file)
+        for key, _ in calls.select():
+            if key.fileobj is not asking:
+                _tell_how_it_ended(calls.unregister(key.fileobj))
+                continue
+            message, files, *_ = socket.recv_fds(asking, _MAX_MESSAGE, 4)
+            if not message:
+                return
+            _start(Asked(**json.loads(message)), calls, *files)
+
+
+def _start(asked: Asked, calls: selectors.DefaultSelector, end: int, *files: int) -> None:
+    """Fork the call, and say its pid."""
+    pid = os.fork()
+    if pid == 0:
+        for key in calls.get_map().values():
+            os.close(key.data[1] if key.data else key.fd)
+        calls.close()
+        os.close(end)
+        _call(asked, files)
+    for file in files:
+        os.close(file)
+    os.write(end, str(pid).encode())
+    calls.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, end))
+
+
+def _tell_how_it_ended(call: selectors.SelectorKey) -> None:
+    pid, end = call.data
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    # Who asked may not wait for it.
+    with contextlib.suppress(OSError):
+        os.write(end, str(status).encode())
+    os.close(end)
+    os.close(call.fd)
 
 
 def _load() -> None:
@@ -148,21 +176,6 @@ def _load() -> None:
             importlib.import_module(module.name)
     gc.collect()
     gc.freeze()
-
-
-def _wait_for(asked: Asked, end: int, *files: int) -> NoReturn:
-    """Fork the call; say its pid, and how it ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    pid = os.fork()
-    if pid == 0:
-        os.close(end)
-        _call(asked, files)
-    for file in files:
-        os.close(file)
-    os.write(end, str(pid).encode())
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    os.write(end, str(status).encode())
-    os._exit(0)
 
 
 def _call(asked: Asked, files: Sequence[int]) -> NoReturn:
