@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hosts import Host
-from plan_kinds import ATTACH, CREATE, FULL, KINDS, Kind, furnish
+from plan_kinds import ATTACH, CREATE, FULL, KINDS, SANDBOX, Kind, furnish
 from shims import TOOLS, Rule, Shims
 from snapshot import difference
 
@@ -268,7 +268,7 @@ def _sorted_rules(text: str) -> str:
 
 def _processes_of(scene: Scene) -> dict[str, str]:
     """Return the sandbox's names, where the plan is about one."""
-    return {} if scene.kind.verbs is CREATE else {"pid": str(scene.pid), "path": scene.netns}
+    return {} if scene.kind.verbs in (CREATE, SANDBOX) else {"pid": str(scene.pid), "path": scene.netns}
 
 
 def _bytes(path: Path) -> bytes:
@@ -282,11 +282,15 @@ def _to_do(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [tuple(step["command"]) for step in plan["steps"] if step["status"] == "to do"]
 
 
+# What an engine leaves there that was asked for its containers is its own.
+_OTHERS: Final = ("netns/", "nettool/history/", "containers/", "libpod/", "crun/")
+
+
 def _files(run: Path) -> Iterator[str]:
     """Yield the paths of what is kept in a host's /run, records with their text."""
     for path in run.rglob("*"):
         name = str(path.relative_to(run))
-        if path.is_dir() or name.startswith(("netns/", "nettool/history/")) or path.suffix == ".lock":
+        if path.is_dir() or name.startswith(_OTHERS) or path.suffix == ".lock":
             continue
         if path.suffix == ".db":
             yield from (f"{name} {row}" for row in _rows(path))

@@ -7,6 +7,7 @@ all or nothing by test_battery_faults.py, and as a script by test_export_bash.py
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -83,6 +84,7 @@ CONNECT: Final = Verbs(
     "network disconnect lan {name} --dialect {dialect}",
     share=3,
 )
+SANDBOX: Final = Verbs("sandbox create {request}", "sandbox rm {request}", ("classic",), gone=5)
 PUBLISH: Final = Verbs("publish {name} {request}", "unpublish {name} --all", ("classic",), share=3)
 
 
@@ -153,7 +155,11 @@ class Scene:
 
     def snapshot(self) -> dict[str, str]:
         """Read the host and the sandbox."""
-        return snapshot([self.netns], enter=self.host.enter)
+        parts = snapshot([self.netns], enter=self.host.enter)
+        if self.kind.verbs is SANDBOX:
+            # A namespace that is made again has another number.
+            parts["host: netns"] = re.sub(r"nsfs f \d+", "nsfs", parts["host: netns"])
+        return parts
 
 
 def furnish(host: Host, kind: Kind, dialect: str = "classic", *, serve: bool = False) -> Scene:
@@ -414,6 +420,23 @@ WITH_NAMES: Final = (
     _connected("a connection with names", "--alias www --alias api", "--subnet 10.20.0.0/30 --dns"),
     _connected("a named sandbox and its names", "--alias www", "--subnet 10.20.0.0/30 --dns", target="name"),
 )
-"""No script can look at a name server, or at what it reads."""
-KINDS: Final = (*ATTACHMENTS, *NETWORKS, *CONNECTIONS, *PORTS, *OF_OTHERS, *WITH_NAMES)
+SANDBOXES: Final = (
+    Kind("a named sandbox", "blue", bridges=(), verbs=SANDBOX),
+    Kind("a named sandbox, the first", "blue", bridges=(), host=("rmdir /run/netns",), verbs=SANDBOX),
+)
+ON_UP0: Final = "--driver macvlan --parent up0 --subnet 192.0.2.0/24"
+ON_A_PARENT: Final = (
+    Kind(
+        "a macvlan network with an address of the host's",
+        f"{ON_UP0} --ip-range 192.0.2.128/25 --host-address 192.0.2.9",
+        bridges=(), host=UPLINK, verbs=CREATE,
+    ),
+    Kind(
+        "a macvlan connection", "--ip 192.0.2.130 --ip6 2001:db8::130", bridges=(),
+        host=(*UPLINK, f"nettool network create lan {ON_UP0} --subnet 2001:db8::/64"), verbs=CONNECT,
+    ),
+)  # fmt: skip
+NO_SCRIPT: Final = (*WITH_NAMES, *SANDBOXES, *ON_A_PARENT)
+"""What no script can look at: a name server, or what it reads, a namespace to be made, a parent."""
+KINDS: Final = (*ATTACHMENTS, *NETWORKS, *CONNECTIONS, *PORTS, *OF_OTHERS, *NO_SCRIPT)
 BY_NAME: Final = {kind.name: kind for kind in KINDS}

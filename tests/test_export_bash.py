@@ -23,8 +23,8 @@ from plan_kinds import (
     CONNECT,
     DIALECTS,
     KINDS,
+    NO_SCRIPT,
     OTHER_UPLINK,
-    WITH_NAMES,
     Kind,
     Scene,
     furnish,
@@ -58,7 +58,7 @@ QUICK: Final = (
 ALL: Final = "NETTOOL_TEST_ALL" in os.environ
 CASES: Final = [
     pytest.param(kind, dialect, number, id=f"{kind.name}-{dialect}")
-    for number, kind in enumerate(k for k in KINDS if (ALL or k.name in QUICK) and k not in WITH_NAMES)
+    for number, kind in enumerate(k for k in KINDS if (ALL or k.name in QUICK) and k not in NO_SCRIPT)
     for dialect in (kind.verbs.dialects[number % len(kind.verbs.dialects)],)
 ]
 DETACHED: Final = CASES if ALL else CASES[::4]
