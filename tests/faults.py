@@ -114,6 +114,7 @@ def always(then: str) -> list[Rule]:
 
 
 _NETWORKS: Final = "nettool:networks"
+_PORT: Final = re.compile("-A NETTOOL-|-A .*nettool:nt[0-9a-f]{10}")
 _BRIDGE: Final = re.compile(r"\baddif (\S+)| master (\S+)| name (\S+) .*type bridge$", re.MULTILINE)
 
 
@@ -149,6 +150,7 @@ class Stage:
         self.argv = self.scene.do(planned.dialect)
         plan = self._plan()
         self.names = {**names_in(plan, planned.kind), **_processes_of(self.scene)}
+        self.bare = self.scene.snapshot()
         if planned.verb == "undo":
             self.nettool(*self.argv).check_returncode()
             self.argv = self.scene.undo(planned.dialect)
@@ -187,6 +189,11 @@ class Stage:
         """Return how the host differs from before; empty when it does not."""
         return difference(self.before, self.look())
 
+    def is_undone(self) -> bool:
+        """Whether the host is as it was before the plan that this one takes back."""
+        lines = difference(self.bare, self.scene.snapshot()).splitlines()[2:]
+        return not any(line[0] in "+-" and not re.search(self.scene.kind.stays, line) for line in lines)
+
     def stale(self) -> bool:
         """Whether the plan has fewer steps by now, though the host is as before."""
         return bool(self.staying) and _to_do(self._plan()) != self.steps
@@ -205,7 +212,9 @@ class Stage:
             for environ in Path("/proc").glob("[0-9]*/environ")
             if str(self.shims.folder).encode() in _bytes(environ)
         }
-        return (started | set(self.host.processes())) - self._processes
+        found = (started | set(self.host.processes())) - self._processes
+        # A name server that is started again is another process.
+        return {pid for pid in found if b"\0--pid-file=" not in _bytes(Path(f"/proc/{pid}/cmdline"))}
 
     def comparable(self, seen: Mapping[str, str]) -> dict[str, str]:
         """Return what was seen, as it can be held against what is seen on a host that is furnished alike."""
@@ -260,7 +269,7 @@ def in_any_order(parts: Mapping[str, str]) -> dict[str, str]:
 
 def _sorted_rules(text: str) -> str:
     lines = text.splitlines()
-    places = [n for n, line in enumerate(lines) if line.startswith("-A NETTOOL-") and _NETWORKS not in line]
+    places = [n for n, line in enumerate(lines) if _PORT.match(line) and _NETWORKS not in line]
     for place, line in zip(places, sorted(lines[place] for place in places), strict=True):
         lines[place] = line
     return "\n".join(lines)

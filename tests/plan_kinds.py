@@ -6,6 +6,7 @@ all or nothing by test_battery_faults.py, and as a script by test_export_bash.py
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ class Verbs:
 ATTACH: Final = Verbs(
     "attach {target} {request} --dialect {dialect}", "detach {target} {back} --dialect {dialect}"
 )
+WITH_A_PORT: Final = dataclasses.replace(ATTACH, share=5)
 CREATE: Final = Verbs("network create lan {request}", "network rm lan", ("classic",), gone=5, share=4)
 CONNECT: Final = Verbs(
     "network connect lan {name} {request} --dialect {dialect}",
@@ -85,7 +87,7 @@ CONNECT: Final = Verbs(
     share=3,
 )
 SANDBOX: Final = Verbs("sandbox create {request}", "sandbox rm {request}", ("classic",), gone=5)
-PUBLISH: Final = Verbs("publish {name} {request}", "unpublish {name} --all", ("classic",), share=3)
+PUBLISH: Final = Verbs("publish {name} {request}", "unpublish {name} --all", ("classic",), share=4)
 
 
 @dataclass(frozen=True)
@@ -384,11 +386,11 @@ PORTS: Final = (
     _published("a port in own chains beside Docker's", "8080:80 --dialect modern", BARE, *DOCKER),
     Kind(
         "an interface with a port", f"{PUBLISHED} 8080:80",
-        bridges=(ON_LAN,), host=(*UPLINK, *FORWARDS, *LAN), alters=SWITCHED,
+        bridges=(ON_LAN,), host=(*UPLINK, *FORWARDS, *LAN), alters=SWITCHED, verbs=WITH_A_PORT,
     ),
     Kind(
         "an interface with ports on a bare bridge", f"{PUBLISHED} 8080:80 --publish 127.0.0.1:8443:443",
-        bridges=(BARE,), host=(*UPLINK, *FORWARDS), alters=SWITCHED,
+        bridges=(BARE,), host=(*UPLINK, *FORWARDS), alters=SWITCHED, verbs=WITH_A_PORT,
     ),
 )  # fmt: skip
 BY_HAND: Final = tuple(

@@ -79,9 +79,14 @@ def test_a_command_that_only_says_that_it_worked_is_found_out(
         stage = stages.again()
         done = stage.run(Rule(stage.steps[place], "exit 0"))
         case = f"{shlex.join(stage.steps[place])}: {done.stderr}"
+        cases.add()
+        if done.returncode == 0 and planned.verb == "undo":
+            # What it should have taken away has gone with a later step.
+            assert stage.is_undone(), case
+            stages.close()
+            continue
         assert done.returncode == 1, case
         assert stage.changed() == "", case
-        cases.add()
 
 
 @pytest.mark.battery("B9")

@@ -25,6 +25,7 @@ from plan_kinds import (
     KINDS,
     NO_SCRIPT,
     OTHER_UPLINK,
+    WITH_A_PORT,
     Kind,
     Scene,
     furnish,
@@ -170,10 +171,10 @@ def test_script_does_what_apply_does(
         assert difference(_without_chance(made), _without_chance(scene.snapshot())) == ""
         assert host.nettool(*scene.undo(dialect)).returncode == 0
         script.run()
-        if kind.verbs in (ATTACH, CONNECT):
+        if kind.verbs in (ATTACH, WITH_A_PORT, CONNECT):
             done = host.nettool(*scene.undo(dialect))
             assert done.returncode == 0, done.stderr
-        if kind.verbs not in (ATTACH, CONNECT) or "--host-ifname" in kind.request:
+        if kind.verbs not in (ATTACH, WITH_A_PORT, CONNECT) or "--host-ifname" in kind.request:
             # Without the mark in its name, detach does not know the endpoint for one of nettool's.
             script.run("undo")
         _check_before(before, scene)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -71,8 +72,18 @@ def _play(scene: Scene, shims: Shims, dialect: str) -> Story:
     )  # fmt: skip
     scene.host.nettool(*undo)
     scene.host.check("sh", "-ex", input=story.dry_run.done.stdout)
-    story.after_script = scene.snapshot()
+    story.after_script = _settled(scene, story.after_do)
     return story
+
+
+def _settled(scene: Scene, expected: Snapshot) -> Snapshot:
+    """Look until all is as expected, for a second: link-local addresses come when the carrier has come."""
+    deadline = time.monotonic() + 1
+    while _without_chance(seen := scene.snapshot()) != _without_chance(expected):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return seen
 
 
 def _done_by(scene: Scene, do: tuple[str, ...]) -> Snapshot:
