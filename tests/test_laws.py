@@ -67,9 +67,10 @@ def _play(scene: Scene, shims: Shims, dialect: str) -> Story:
         done=see(do), after_do=scene.snapshot(),
         again=see(do), undo_dry_run=see((*undo, "--dry-run")), after_both=scene.snapshot(),
         undone=see(undo), undone_again=see(undo), after_undo=scene.snapshot(),
-        after_other_dialect=_done_by(scene, scene.do(other)),
-        after_script={},
+        after_other_dialect={}, after_script={},
     )  # fmt: skip
+    scene.host.nettool(*scene.do(other))
+    story.after_other_dialect = _settled(scene, story.after_do)
     scene.host.nettool(*undo)
     scene.host.check("sh", "-ex", input=story.dry_run.done.stdout)
     story.after_script = _settled(scene, story.after_do)
@@ -84,11 +85,6 @@ def _settled(scene: Scene, expected: Snapshot) -> Snapshot:
             break
         time.sleep(0.05)
     return seen
-
-
-def _done_by(scene: Scene, do: tuple[str, ...]) -> Snapshot:
-    scene.host.nettool(*do)
-    return scene.snapshot()
 
 
 def _without_chance(parts: Snapshot) -> Snapshot:
