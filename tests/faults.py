@@ -114,7 +114,7 @@ def always(then: str) -> list[Rule]:
 
 
 _NETWORKS: Final = "nettool:networks"
-_PORT: Final = re.compile("-A NETTOOL-|-A .*nettool:nt[0-9a-f]{10}")
+_PORT: Final = re.compile("-A NETTOOL-|-A .*nettool:")
 _BRIDGE: Final = re.compile(r"\baddif (\S+)| master (\S+)| name (\S+) .*type bridge$", re.MULTILINE)
 
 
