@@ -366,7 +366,7 @@ def test_nothing_more_is_done_in_a_sandbox_whose_process_has_ended(
     # The namespace is held by now: commands in it would work still.
     at = next(number for number, step in enumerate(steps) if "netns" in step[3:] or "netns" in step[1:2])
     moved = next(step for step in steps[at:] if step[:3] in (("ip", "link", "set"), ("ip", "link", "add")))
-    shims.set(Rule(moved, f'"$real" "$@"; kill -9 {scene.pid}; exit'))
+    shims.set(Rule(moved, f'"$real" "$@"; kill -9 {scene.pid}; sleep 0.1; exit'))
     done = host.nettool(*scene.attach(dialect), env=shims.env)
     assert done.returncode == 1, done.stderr
     assert "is no longer the sandbox that was planned for" in done.stderr

@@ -116,8 +116,8 @@ def _check_shell(path: Path) -> None:
     """Check a script, if it is made of other pieces than those before: a check takes two seconds."""
     pieces = " ".join(re.findall(r"^\w+\(\)|\blook_\w+", path.read_text(), re.MULTILINE))
     if pieces not in _seen():
-        # A name that looks like code is quoted, which is remarked upon (SC2016, SC1003).
-        argv = (*SHELLCHECK, "-e", "SC2016,SC1003", str(path))
+        # A name that looks like code is remarked upon (SC2016, SC1003), and one that is a command's (SC2209).
+        argv = (*SHELLCHECK, "-e", "SC2016,SC1003,SC2209", str(path))
         found = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert found.stdout == ""
         _seen().add(pieces)

@@ -213,9 +213,12 @@ _PLACED: Final = frozenset({"look_up", "look_address", "look_route", "look_sysct
 _LINKED: Final = frozenset({"look_bridge", "look_port_setting", "look_up"})
 _HELPERS: Final = {
     "place": _PLACED, "link_of": _LINKED, "at": _PLACED | _LINKED,
-    "conflict": {"look_bridge", "look_address"},
+    "conflict": frozenset({
+        "look_bridge", "look_name", "look_veth", "look_port", "look_bridge_mac", "look_inside",
+        "look_interface", "look_address", "look_route",
+    }),
 }  # fmt: skip
-"""What a script about the host alone needs of what all looks share."""
+"""What looks need of what they share; a script about a sandbox looks at more than its steps."""
 
 
 def needed_looks(
@@ -224,7 +227,7 @@ def needed_looks(
     """Return the functions that the script needs of those that look things up."""
     looks = {step.look.split(" ", 1)[0] for step in steps}
     for helper, users in _HELPERS.items():
-        if looks & users or (sandboxed and helper != "place"):
+        if looks & users or (sandboxed and helper in ("link_of", "at")):
             looks.add(helper)
     if not sandboxed:
         return frozenset(looks)
