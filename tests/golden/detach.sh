@@ -396,9 +396,9 @@ check() {
 }
 
 find_sandbox() { # it may be gone: what is left of it can be cleared away all the same
-    local path
+    local path paths=("/proc/$PID/ns/net" "/var/run/netns/$NETNS")
     NS_ID=$EXPECT_NETNS
-    for path in "/proc/$PID/ns/net" "/var/run/netns/$NETNS"; do
+    for path in "${paths[@]}"; do
         [[ $(namespace_of "$path") != "$NS_ID" ]] || { hold "$path" && return; }
     done
 }

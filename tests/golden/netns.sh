@@ -527,10 +527,11 @@ stays() { # NUMBER: whether what was looked up is not to be undone: it is the ho
 }
 
 recall() { # which sandbox it was, from the notes: it may be gone by now
-    local line path
+    local line path paths
     line=$(noted_sandbox) && read -r _ NS_ID NETNS _ <<<"$line" || return
     NS_FD=''
-    for path in "/var/run/netns/$NETNS" "/var/run/netns/$NETNS"; do
+    paths=("/var/run/netns/$NETNS" "/var/run/netns/$NETNS")
+    for path in "${paths[@]}"; do
         [[ $(namespace_of "$path") != "$NS_ID" ]] || { hold "$path" && return; }
     done
     return 0
