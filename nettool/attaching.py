@@ -41,19 +41,12 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
     if request.published and endpoint.on_parent:
         no_ports(endpoint.bridge, endpoint.addresses, findings)
     elif request.published:
-        from nettool.portchecks import check_ports, decide_ports  # most publish nothing
-        from nettool.ports import parse_ports
+        from nettool.portchecks import check_ports  # most publish nothing
 
-        asked = parse_ports(request.published, request.allow_from)
-        ports = decide_ports(asked, endpoint.bridge, dialect, facts, records)
-        endpoint = replace(endpoint, ports=ports)
+        endpoint = _with_ports(endpoint, request, dialect, facts, records)
         check_ports(endpoint, facts, records, findings)
-    steps = (
-        *_left_by(before, known, facts),
-        *shared(endpoint, facts),
-        *lower(endpoint, dialect),
-        *turned_flows(endpoint, facts),
-    )
+    steps = (*shared(endpoint, facts), *lower(endpoint, dialect), *turned_flows(endpoint, facts))
+    steps = (*_left_by(before, known, facts), *steps)
     check_attach(wanted, endpoint, facts, findings)
     if endpoint.on_parent:
         _check_neighbours(endpoint, records, findings)
@@ -69,6 +62,16 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
         notes=tuple(findings.notes),
     ).against(facts)
     return _with_record(planned, endpoint, known, before)
+
+
+def _with_ports(
+    endpoint: Endpoint, request: Attach, dialect: str, facts: Facts, records: Records
+) -> Endpoint:
+    from nettool.portchecks import decide_ports
+    from nettool.ports import parse_ports
+
+    asked = parse_ports(request.published, request.allow_from)
+    return replace(endpoint, ports=decide_ports(asked, endpoint.bridge, dialect, facts, records))
 
 
 def _has_died(record: Record, facts: Facts) -> bool:

@@ -246,7 +246,7 @@ def test_a_signal_at_any_moment_ends_it(host: Host, network: dict[str, str], aft
     process = host.popen(*host.nettool_argv("run", "--network", "lan", "--", "sleep", "100"))
     time.sleep(after)
     process.terminate()
-    assert process.wait(20) in (143, -signal.SIGTERM)
+    assert process.wait(20) in (143, -signal.SIGTERM), process.communicate()
     host.must("recover")
     host.must("gc")
     assert difference(network, host.snapshot()) == ""
