@@ -46,8 +46,8 @@ _BATCH_FAILED: Final = r"Command failed -:(\d+)"
 # What ip, sysctl, conntrack and both variants of iptables say of what is not there; a link that is no
 # bridge port any more does not support a port's settings.
 _MISSING: Final = re.compile(
-    "Cannot find device|No such file or directory|does a matching rule exist|No chain/target/match"
-    "|does not exist|Operation not supported| 0 flow entries have been deleted"
+    "Cannot find device|No such device|No such file or directory|does a matching rule exist"
+    "|No chain/target/match|does not exist|Operation not supported| 0 flow entries have been deleted"
 )
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

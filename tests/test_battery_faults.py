@@ -105,6 +105,21 @@ def test_what_somebody_makes_in_the_place_of_a_step_stays(host: Host, tmp_path: 
     assert difference(before, scene.snapshot()) == ""
 
 
+@pytest.mark.battery("B9")
+@pytest.mark.parametrize("said", ["Cannot find device", "RTNETLINK answers: No such device"])
+def test_a_cable_that_goes_while_it_is_removed_is_removed(host: Host, tmp_path: Path, said: str) -> None:
+    """A sandbox that ends takes it along: between the look-up of its name, too, and its removal."""
+    scene, shims = furnish(host, KINDS[0]), Shims(tmp_path / "shims")
+    before = scene.snapshot()
+    host.must(*scene.attach("classic"))
+    steps = commands_in(host.must(*scene.detach("classic", "--dry-run")))
+    removal = next(words for words in steps if words[:3] == ("ip", "link", "del"))
+    shims.set(Rule(removal, f'"$real" "$@"; echo "{said}" >&2; exit 2'))
+    done = host.nettool(*scene.detach("classic"), env=shims.env)
+    assert done.returncode == 0, done.stderr
+    assert difference(before, scene.snapshot()) == ""
+
+
 # --- B2: nettool is killed
 
 DEATHS: Final = {
