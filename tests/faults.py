@@ -104,8 +104,9 @@ def table() -> list[ParameterSet]:
 class Always(Rule):
     """A rule for every call of a tool."""
 
-    def text(self) -> str:
-        return self.then
+    @property
+    def wanted(self) -> str:
+        return "*"
 
 
 def always(then: str) -> list[Rule]:

@@ -20,8 +20,9 @@ TOOLS: Final = (
 FOUND: Final = {tool: shutil.which(tool, path=search_path()) or tool for tool in TOOLS}
 
 # What a tool starts itself (`ip netns exec … ip`) is part of the call, and no call of its own. The lines
-# of a batch are a call each. A call is noted by one printf, which is one write: readers run side by
-# side. `nsenter --target` is the way into the test's host.
+# of a batch are a call each; those that no rule is about run together, with an empty line for each of
+# the others, since `ip` says the number of a line that fails. A call is noted by one printf, which is
+# one write: readers run side by side. `nsenter --target` is the way into the test's host.
 _SHIM: Final = """\
 #!/bin/sh
 real={real}
@@ -33,23 +34,44 @@ outside() {{
     done
     nsenter --target "$nettool" --mount -- "$@"
 }}
+note() {{ printf '%s\\037' {name} "$@" '\036' >>{log}; }}
+together() {{
+    [ ! "$waiting" ] || NETTOOL_SHIM=1 "$real" $words -batch - <<END || exit
+$waiting
+END
+    waiting=
+}}
 case " $* " in
 *" -json "*) ;;
 *" -batch - ")
-    words=
+    newline='
+'
+    words= waiting= before= number=0
     while [ "$1" != -batch ]; do words="$words $1"; shift; done
-    number=0
     while read -r line; do
         number=$((number + 1))
-        NETTOOL_CALLER=$nettool "$0" $words $line </dev/null && continue
-        echo "Command failed -:$number" >&2
-        exit 1
+        set -- $words $line
+        case "$*" in
+        {wanted})
+            together
+            if ! NETTOOL_CALLER=$nettool "$0" "$@" </dev/null; then
+                echo "Command failed -:$number" >&2
+                exit 1
+            fi
+            ;;
+        *)
+            note "$@"
+            waiting="${{waiting:-$before}}$line$newline"
+            ;;
+        esac
+        before="$before$newline"
     done
+    together
     exit 0
     ;;
 esac
 export NETTOOL_SHIM=1
-printf '%s\\037' {name} "$@" '\036' >>{log}
+note "$@"
 {rules}
 exec "$real" "$@"
 """
@@ -73,9 +95,13 @@ class Rule:
     words: tuple[str, ...]
     then: str
 
+    @property
+    def wanted(self) -> str:
+        """The words of the call, as a pattern of the shell."""
+        return shlex.quote(" ".join(self.words[1:]))
+
     def text(self) -> str:
-        wanted = shlex.quote(" ".join(self.words[1:]))
-        return f'if [ "$*" = {wanted} ]; then\n{self.then}\nfi'
+        return f'case "$*" in\n{self.wanted})\n{self.then}\n;;\nesac'
 
 
 @dataclass
@@ -96,8 +122,14 @@ class Shims:
         """Forget all calls, and let these rules hold from now on."""
         self._log.write_bytes(b"")
         for tool, real in FOUND.items():
-            mine = "\n".join(rule.text() for rule in rules if rule.words[0] == tool)
-            text = _SHIM.format(real=real, name=tool, log=self._log, rules=mine)
+            mine = [rule for rule in rules if rule.words[0] == tool]
+            text = _SHIM.format(
+                real=real,
+                name=tool,
+                log=self._log,
+                wanted=" | ".join(rule.wanted for rule in mine) or "''",
+                rules="\n".join(rule.text() for rule in mine),
+            )
             if self._texts.get(tool) != text:
                 self._write(tool, text)
 

@@ -56,7 +56,7 @@ FAILURES: Final = {
 @every_plan
 @pytest.mark.battery("B1")
 def test_a_command_that_fails_leaves_all_as_before(planned: Planned, stages: Stages, cases: Cases) -> None:
-    for place, failure in planned.pairs(len(stages.ready().steps), FAILURES):
+    for place, failure in planned.pairs(len(stages.ready().steps), FAILURES, each=1):
         stage = stages.again()
         words = stage.steps[place]
         done = stage.run(Rule(words, FAILURES[failure]))
@@ -75,7 +75,8 @@ def test_a_command_that_fails_leaves_all_as_before(planned: Planned, stages: Sta
 def test_a_command_that_only_says_that_it_worked_is_found_out(
     planned: Planned, stages: Stages, cases: Cases
 ) -> None:
-    for place, _ in planned.pairs(len(stages.ready().steps), ("nothing is done",), each=1):
+    # Every other one of the steps that fail in the test before.
+    for place in planned.places(len(stages.ready().steps))[::2]:
         stage = stages.again()
         done = stage.run(Rule(stage.steps[place], "exit 0"))
         case = f"{shlex.join(stage.steps[place])}: {done.stderr}"

@@ -135,13 +135,12 @@ def test_ansible_reads_it(name: str, tmp_path: Path) -> None:
     "NETTOOL_TEST_ALL" not in os.environ, reason="a run takes ten seconds: NETTOOL_TEST_ALL=1"
 )
 @pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
-@pytest.mark.parametrize("dialect", ["classic", "modern"])
-def test_run_for_real(tmp_path: Path, dialect: str) -> None:
+def test_run_for_real(tmp_path: Path) -> None:
     kind = Kind("x", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK)
     with Host() as host:
         scene = furnish(host, kind)
         file, shims = tmp_path / "attach.yml", Shims(tmp_path / "shims")
-        assert host.nettool(*scene.attach(dialect), "--export", str(file)).returncode == 0
+        assert host.nettool(*scene.attach("modern"), "--export", str(file)).returncode == 0
         text = file.read_text()
         file.write_text(text.replace("PATH: ", f"PATH: {shims.folder}:"))
         before = scene.snapshot()
@@ -151,9 +150,9 @@ def test_run_for_real(tmp_path: Path, dialect: str) -> None:
         assert difference(before, scene.snapshot()) == ""
         shims.set()
         assert _play(host, file) == 0
-        assert "nothing to do" in host.nettool(*scene.attach(dialect)).stdout
+        assert "nothing to do" in host.nettool(*scene.attach("modern")).stdout
         assert _play(host, file, changed=0) == 0
-        assert host.nettool(*scene.detach(dialect)).returncode == 0
+        assert host.nettool(*scene.detach("modern")).returncode == 0
         assert difference(before, scene.snapshot()) == ""
 
 
@@ -173,10 +172,9 @@ def test_networks_and_ports_are_played_command_by_command(kind: Kind) -> None:
 
 @pytest.mark.skipif("NETTOOL_TEST_ALL" not in os.environ, reason="a run takes a minute: NETTOOL_TEST_ALL=1")
 @pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
-@pytest.mark.parametrize("name", ["an internal network", "a port of one address"])
-def test_networks_and_ports_for_real(tmp_path: Path, name: str) -> None:
+def test_a_network_for_real(tmp_path: Path) -> None:
     with Host() as host:
-        scene = furnish(host, BY_NAME[name])
+        scene = furnish(host, BY_NAME["an internal network"])
         make, take, shims = tmp_path / "make.yml", tmp_path / "take.yml", Shims(tmp_path / "shims")
         before = scene.snapshot()
         assert host.nettool(*scene.do("classic"), "--export", str(make)).returncode == 0

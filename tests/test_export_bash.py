@@ -62,7 +62,7 @@ CASES: Final = [
     for number, kind in enumerate(k for k in KINDS if (ALL or k.name in QUICK) and k not in NO_SCRIPT)
     for dialect in (kind.verbs.dialects[number % len(kind.verbs.dialects)],)
 ]
-DETACHED: Final = CASES[:: 2 if ALL else 4]
+DETACHED: Final = CASES[::4]
 # Optional checks: all but the taste for braces (SC2250), and for a command a line (SC2312).
 SHELLCHECK: Final = ("shellcheck", "-o", "all", "-e", "SC2250,SC2312")
 # The script is the parent of the shell that it starts the command in.
