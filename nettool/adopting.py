@@ -266,7 +266,7 @@ def _orphans(marks: Marks, facts: Facts, records: Records) -> Iterator[Problem]:
         if naming.is_marked(mark) and facts.host.link(mark) is None and records.endpoint(mark) is None:
             first = f"{rules[0].table} {rules[0].chain}: {' '.join(rules[0].words)}"
             what = f"rules of the endpoint {mark}, which is gone, are there still"
-            yield Unclear(what, first, hints=(f"iptables-save | grep nettool:{mark}",)).problem
+            yield Unclear(what, first, hints=("nettool gc --dry-run",)).problem
     bridges = {at for found in names_found(marks).values() for at in found}
     bridges |= {record.network.bridge or "" for record in records.networks}
     for link in facts.host.links:

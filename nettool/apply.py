@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Final
 
-    from nettool.effects import Fact
     from nettool.facts import Facts
     from nettool.history import Timer
     from nettool.journal import Journal, Undoing
@@ -212,11 +211,7 @@ def _was_gone(step: Step, said: str, transaction: _Transaction) -> bool:
 
 def _reaches_in(step: Step) -> bool:
     """Whether a step's command looks a sandbox's name up; those that give it work on the name itself."""
-    return step.touches and not isinstance(_fact(step), NetnsName)
-
-
-def _fact(step: Step) -> Fact:
-    return step.makes.fact if isinstance(step.makes, Gone) else step.makes
+    return step.touches and not isinstance(step.about, NetnsName)
 
 
 def _load_what_follows() -> None:
@@ -298,7 +293,7 @@ def roll_back(
             failures += failed
             tries[at] += 1
             resting.add(at)
-            stale = not failed and isinstance(_fact(steps[at]), _ALONE)
+            stale = not failed and isinstance(steps[at].about, _ALONE)
             if not stale:
                 facts, resting = read(), {at}
         elif reached < len(steps):

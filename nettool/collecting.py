@@ -17,8 +17,10 @@ from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect
 from nettool.model import Endpoint, Record, Sandbox
 from nettool.plan import Change, Plan, inverse
+from nettool.recognizing import by_mark, recognize_rules
 from nettool.request import Target
 from nettool.resolve import Findings
+from nettool.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,14 +33,18 @@ if TYPE_CHECKING:
 
 
 def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
-    """Plan to remove one leftover: a sandbox's (`net:[INODE]`), or a cable (its host end's name)."""
+    """Plan to remove one leftover: a sandbox's (`net:[INODE]`), or a cable or rules (the host end's name)."""
     dialect = choose_dialect("auto", facts)
-    here = (record for record in known(records) if _place(record) == request.place)
-    dead = tuple(record for record in here if _is_dead(record, facts))
+    orphans = tuple(_orphans(facts, records))
+    dead = (
+        *_dead_at(request.place, facts, records),
+        *(record for record in orphans if record.endpoint.host_end == request.place),
+    )
     cables = tuple(
         step for step in _loose_cables(facts, records) if step.makes.key == f"veth {request.place}"
     )
-    along = along_with(dead, (), facts, records)
+    # What several orphans share goes with the last of them.
+    along = along_with(dead, (), facts, replace(records, endpoints=(*records.endpoints, *orphans)))
     steps = (
         *(step for record in dead for step in inverse_of_endpoint(record, dialect)),
         *along.undone,
@@ -55,7 +61,7 @@ def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
         steps=steps,
         sandboxes=(),
         changes=(
-            *(Change(None, record) for record in dead),
+            *(Change(None, record) for record in _dead_at(request.place, facts, records)),
             *along.heirs(record for record in records.endpoints if record not in dead),
         ),
         problems=tuple(findings.problems),
@@ -95,7 +101,8 @@ def leftovers(facts: Facts, records: Records) -> tuple[str, ...]:
             hints=("sudo nettool gc --dry-run",),
         )
     cables = (step.makes.key.removeprefix("veth ") for step in _loose_cables(facts, records))
-    return tuple(dict.fromkeys((*map(_place, _dead(facts, records)), *cables)))
+    orphans = (record.endpoint.host_end for record in _orphans(facts, records))
+    return tuple(dict.fromkeys((*map(_place, _dead(facts, records)), *cables, *orphans)))
 
 
 def strange_names(facts: Facts, records: Records) -> tuple[str, ...]:
@@ -106,6 +113,22 @@ def strange_names(facts: Facts, records: Records) -> tuple[str, ...]:
 
 def _dead(facts: Facts, records: Records) -> tuple[Record, ...]:
     return tuple(record for record in known(records) if _is_dead(record, facts))
+
+
+def _dead_at(place: str, facts: Facts, records: Records) -> tuple[Record, ...]:
+    return tuple(record for record in _dead(facts, records) if _place(record) == place)
+
+
+def _orphans(facts: Facts, records: Records) -> Iterator[Record]:
+    """Find rules of published ports that no record knows and whose endpoint is not on the host."""
+    known = {record.endpoint.host_end for record in records.endpoints}
+    known |= {trace.host_end for trace in records.traces}
+    for mark, rules in by_mark(facts).items():
+        if not naming.is_marked(mark) or mark in known or facts.host.link(mark) is not None:
+            continue
+        record = recognize_rules(mark, rules, facts)
+        if record is not None:
+            yield record
 
 
 def _is_dead(record: Record, facts: Facts) -> bool:

@@ -96,7 +96,7 @@ def render(planned: Plan, facts: Facts, form: str) -> str:
 def _require_looks(planned: Plan) -> None:
     """Refuse what a script has no way to look at: the files and the server that names are made of, say."""
     steps = (*planned.steps, *planned.restores)
-    facts = (step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes for step in steps)
+    facts = (step.about for step in steps)
     strange = next((fact for fact in facts if not isinstance(fact, _LOOKED_AT)), None)
     if strange is not None:
         raise Refused(

@@ -115,6 +115,11 @@ class Step(Value):
     why: str
     touches: bool = False
 
+    @property
+    def about(self) -> Fact:
+        """The fact that it makes true, or takes away."""
+        return self.makes.fact if isinstance(self.makes, Gone) else self.makes
+
 
 class Status(enum.Enum):
     """What a host's facts say of a step."""
@@ -252,13 +257,13 @@ def inverse(steps: Iterable[Step]) -> tuple[Step, ...]:
 
 def reads_firewall(steps: Iterable[Step]) -> bool:
     """Whether holding steps against a host takes its firewall, and its forwarding."""
-    facts = (step.makes.fact if isinstance(step.makes, Gone) else step.makes for step in steps)
+    facts = (step.about for step in steps)
     return any(isinstance(f, (Chain, Rule)) or (isinstance(f, Sysctl) and f.netns is None) for f in facts)
 
 
 def namespaces_made(steps: Iterable[Step]) -> tuple[str, ...]:
     """Return the names of the namespaces that steps make, or take away: which one that is comes out later."""
-    facts = (step.makes.fact if isinstance(step.makes, Gone) else step.makes for step in steps)
+    facts = (step.about for step in steps)
     return tuple(dict.fromkeys(fact.name for fact in facts if isinstance(fact, Loopback)))
 
 

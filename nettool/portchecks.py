@@ -104,8 +104,8 @@ def _other_rules(port: PublishedPort, facts: Facts, records: Records) -> Iterato
         program = f"{'ip6tables' if rule.family == 6 else 'iptables'} -t nat"
         where = f"{program} {rule.chain}: {' '.join(rule.words)}"
         if found.mark is not None:
-            # No record knows it, so that nothing of nettool's would take it away.
             remove = f"{program} -D {rule.chain} {shlex.join(rule.words)}"
-            yield Problem(f"{port}: a rule of an endpoint that is gone takes that port", (where,), (remove,))
+            what = f"{port}: a rule of an endpoint that is gone takes that port"
+            yield Problem(what, (where,), ("nettool gc", remove))
         else:
             yield Problem(f"{port}: a rule that is not nettool's takes that port", (where,))

@@ -8,6 +8,7 @@ import re
 from nettool.errors import TargetNotFound
 from nettool.facts import IPVLAN, MACVLAN, VLAN, SandboxFact
 from nettool.host import Reading, read_netns_names
+from nettool.naming import is_marked
 from nettool.plan import namespaces_made, reads_firewall
 from nettool.request import (
     Adopt,
@@ -116,7 +117,9 @@ def _kinds(request: Request) -> tuple[tuple[str, str], ...]:
 def _needs_firewall(request: Request) -> bool:
     """Whether the request is about rules: its own, or those of endpoints that it takes away."""
     rules = (Adopt, CreateNetwork, RemoveNetwork, RestoreNetwork, RestoreEndpoint)
-    return isinstance(request, rules) or _is_about_ports(request)
+    # There may be some of which there is no record.
+    of_all = isinstance(request, Collect) and request.of is None
+    return isinstance(request, rules) or of_all or _is_about_ports(request)
 
 
 def _is_about_ports(request: Request) -> bool:
@@ -125,6 +128,8 @@ def _is_about_ports(request: Request) -> bool:
         return True
     if not isinstance(request, (Detach, Disconnect, Collect, RestoreEndpoint)):
         return False
+    if isinstance(request, Collect) and is_marked(request.place):
+        return True
     records = read_records()
     noted = any(line.startswith("port ") for trace in records.traces for line in trace.lines)
     return noted or any(record.endpoint.ports for record in records.endpoints)

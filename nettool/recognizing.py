@@ -5,6 +5,7 @@ A host end is known by the mark in its name, its published ports by the mark in 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from nettool import naming
@@ -15,7 +16,7 @@ from nettool.firewalleffects import Rule
 from nettool.hostnames import LOCALHOST, WHY_HOSTS, WHY_RESOLVER
 from nettool.iproute import CLASSIC
 from nettool.lowering import lower
-from nettool.model import Endpoint, HostFile, Record
+from nettool.model import Endpoint, HostFile, Record, Sandbox
 from nettool.plan import Scope
 from nettool.ports import PublishedPort, families
 from nettool.resolve import ETHERNET_MTU
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from nettool.facts import Facts, NamespaceFacts, RuleFact
     from nettool.firewall import Translation
     from nettool.interfaces import Present
-    from nettool.model import Sandbox, Trace
+    from nettool.model import Trace
     from nettool.plan import Step
 
 _TO: Final = r"\[?([0-9a-fA-F.:]+?)\]?:(\d{1,5})(?:-(\d{1,5}))?(?:/\d+)?"
@@ -185,6 +186,38 @@ def _allowed(
         return port
     whole = {4: "0.0.0.0/0", 6: "::/0"}
     return replace(port, allow_from=tuple(dict.fromkeys(source or whole[family] for family, source in pairs)))
+
+
+def recognize_rules(host_end: str, marked: tuple[RuleFact, ...], facts: Facts) -> Record | None:
+    """Make a record of an endpoint that is gone from the rules of its published ports.
+
+    None where they do not tell to which addresses, of which bridge, the ports have led.
+    """
+    places = {place for rule in marked if (place := _place_behind(rule)) is not None}
+    bridge = next((bridge for bridge, _ in places), "")
+    if {bridge} != {each for each, _ in places}:
+        return None
+    gone = Sandbox(f"the rules of {host_end}", Netns("", 0), "", None, None, named_by_plan=False)
+    addresses = tuple(sorted(cidr for _, cidr in places))
+    endpoint = Endpoint(gone, bridge, host_end, naming.peer_of(host_end), "", addresses, foreign=True)
+    endpoint = _with_ports(endpoint, marked, facts)
+    steps = (*lower(endpoint, CLASSIC), *_of_the_bridge(endpoint, facts))
+    keys = tuple(step.makes.key for step in steps if step.makes.state(facts).is_present)
+    return Record(endpoint, CLASSIC, keys) if endpoint.ports else None
+
+
+def _place_behind(rule: RuleFact) -> tuple[str, str] | None:
+    """Return the bridge and the address with its prefix that a rule for replies to neighbours is about."""
+    options = {option[0]: option[1:] for option in canonical(rule.words)}
+    if options.get("-j") != ("MASQUERADE",) or not {"-s", "-d", "-o"} <= options.keys():
+        return None
+    try:
+        subnet = ipaddress.ip_network(options["-s"][-1])
+    except ValueError:
+        return None
+    if subnet.is_loopback:
+        return None
+    return options["-o"][-1], f"{options['-d'][-1].partition('/')[0]}/{subnet.prefixlen}"
 
 
 def by_mark(facts: Facts) -> dict[str, tuple[RuleFact, ...]]:

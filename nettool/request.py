@@ -60,7 +60,7 @@ class Undo(Value):
 
 
 class Collect(Value):
-    """Clear away one leftover: a sandbox's, as `net:[INODE]`, or a cable, by its host end's name.
+    """Clear away one leftover: a sandbox's, as `net:[INODE]`, or a cable or rules, by a host end's name.
 
     With `of`, only what is left of the sandbox of that name is looked for: the others are not read.
     """

@@ -136,6 +136,35 @@ def test_a_namespace_that_another_process_is_in_stays(host: Host) -> None:
     assert _gc(host) == f"done: clear away pid:{scene.pid}\n"
 
 
+PORTS: Final = ("--publish", "8080:80", "--publish", "127.0.0.1:5353:53/udp", "--publish", "9000-9002:90-92")
+
+
+@pytest.mark.parametrize("lost", ["all", "one"])
+def test_rules_without_a_record_go_with_what_they_alone_needed(host: Host, lost: str) -> None:
+    """Who has lost the records has the rules of containers that are gone."""
+    host.add_bridge("docker0", "172.17.0.1/16", "fd00::1/64")
+    # That the host forwards stays.
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    before, pids = host.snapshot(), [host.container() for _ in range(2)]
+    for number, pid in enumerate(pids):
+        addresses = ("--ip", f"172.17.0.{number + 5}/16", "--ip", f"fd00::{number + 5}/64")
+        host.must("attach", "--pid", str(pid), *addresses, *(PORTS if number else ("--publish", "81:80")))
+        before = before if number or lost == "all" else host.snapshot()
+    folder = host.path("/run/nettool/endpoints")
+    for path in folder.iterdir():
+        if lost == "all" or f"/proc/{pids[1]}/" in path.read_text():
+            path.unlink()
+    for pid in pids if lost == "all" else pids[1:]:
+        host.kill(pid)
+    _wait_for_links(host, 2 if lost == "all" else 3)
+    said = _gc(host, "--dry-run")
+    assert "NETTOOL-PUBLISH" in said
+    assert _gc(host).count("clear away the rules of nt") == (2 if lost == "all" else 1)
+    host.run("sh", "-c", "for pid in $(ls /run/netns); do [ -e /run/netns/$pid ] || rm /run/netns/$pid; done")
+    assert difference(before, host.snapshot()) == ""
+    assert _gc(host) == "nothing to clear away\n"
+
+
 def test_an_ordinary_user_is_told_why_not(host: Host) -> None:
     done = host.run("setpriv", "--reuid=65534", "--clear-groups", *host.nettool_argv("gc", "--dry-run"))
     assert done.returncode == 4

@@ -32,8 +32,9 @@ def run(arguments: Arguments) -> int:
 VERB = Verb(
     name="gc",
     summary="Clear away what containers that are gone have left behind.",
-    description="Names of dead namespaces, cables that lead nowhere, and records of both: only what nettool "
-    "made, by its records or by its mark. Each sandbox's leftovers go as a whole, or stay.",
+    description="Names of dead namespaces, cables that lead nowhere, rules of published ports whose "
+    "container is gone, and the records of all that: only what nettool made, by its records or by its mark. "
+    "Each sandbox's leftovers go as a whole, or stay.",
     run=run,
     options=(DRY_RUN, EXPLAIN, JSON, LOCK_TIMEOUT),
     examples=("nettool gc --dry-run", "nettool gc"),

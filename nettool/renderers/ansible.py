@@ -148,7 +148,7 @@ def _character(character: str) -> str:
 
 def _task(number: int, step: Step, words: Words, *, inverse: bool) -> _Task:
     gone = isinstance(step.makes, effects.Gone)
-    fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
+    fact = step.about
     looked, output = probe(fact, step, words), f"nettool_look_{number}.stdout"
     is_so = f"{output} == nettool_expect" if looked.exact else f"nettool_expect in {output}"
     if looked.silent:

@@ -53,7 +53,7 @@ class Steps:
     def step(self, number: int, step: Step) -> ScriptStep:
         """Return one step as shell."""
         gone = isinstance(step.makes, effects.Gone)
-        fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
+        fact = step.about
         look = join(bash_word(word) for word in self._look(fact, step))
         undo = None
         if isinstance(step.undo, Command) and not self._inverse:
@@ -205,7 +205,7 @@ def width(cidr: str) -> Escaped:
 
 def replaces(step: Step) -> bool:
     """Whether a step puts a route in the place of another."""
-    fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
+    fact = step.about
     return isinstance(fact, effects.Route) and fact.instead_of is not None
 
 

@@ -178,7 +178,7 @@ def _step(number: int, decision: Decision, planned: Plan) -> dict[str, Any]:
 
 def _verify(step: Step) -> _Check:
     gone = isinstance(step.makes, effects.Gone)
-    fact = step.makes.fact if isinstance(step.makes, effects.Gone) else step.makes
+    fact = step.about
     looked = probe(fact, step, Words(()))
     words = [_plain(word) for word in looked.argv]
     expect = code(_plain(looked.expect).strip())

@@ -11,7 +11,7 @@ import enum
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
-from nettool.effects import BridgeMac, Forgotten, Gone, Route
+from nettool.effects import BridgeMac, Forgotten, Route
 from nettool.ipam import gateway_of
 from nettool.plan import Scope
 from nettool.request import RUNTIMES
@@ -234,7 +234,7 @@ class Words:
 
     def _command(self, command: Command, step: Step) -> tuple[Word, ...]:
         words = command.words()
-        fact = step.makes.fact if isinstance(step.makes, Gone) else step.makes
+        fact = step.about
         # The route that was there before is no variable: it is put back exactly as it was.
         old = isinstance(fact, Route) and fact.instead_of is not None and command is step.undo
         last = words.index("route") if old else len(words)
