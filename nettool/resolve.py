@@ -94,6 +94,7 @@ def parse_attach(request: Attach) -> Wanted:
         raise UsageError(f"--mtu {request.mtu} is below 1280, the least that IPv6 works with (RFC 8200)")
     gateway = _parse_gateway(request.gateway, addresses)
     routes = tuple(_parse_route(text) for text in request.routes)
+    _check_destinations(routes, addresses)
     return Wanted(request, addresses, gateway, routes, parse_mac(request.mac))
 
 
@@ -156,6 +157,21 @@ def _parse_gateway(text: str, addresses: Iterable[Interface]) -> IPAddress | Non
     if all(gateway.version != address.version for address in addresses):
         raise UsageError(f"--gateway {text} is IPv{gateway.version}, and no address is")
     return gateway
+
+
+def _check_destinations(
+    routes: Iterable[tuple[str, IPAddress | None]], addresses: tuple[Interface, ...]
+) -> None:
+    """Refuse a route where another of the same request goes, or one that the kernel makes by itself.
+
+    An IPv6 subnet's has the metric 256, so that there is room for one with the usual 1024.
+    """
+    taken = {str(each.network): f"the subnet of {each}" for each in addresses if each.version == 4}
+    taken |= {str(ipaddress.ip_network(each.ip)): "the sandbox's own address" for each in addresses}
+    for destination, _ in routes:
+        if destination in taken:
+            raise UsageError(f"--route {destination}: that is {taken[destination]}")
+        taken[destination] = "given twice"
 
 
 def _parse_route(text: str) -> tuple[str, IPAddress | None]:
@@ -364,9 +380,13 @@ def _with_routes(endpoint: Endpoint, wanted: Wanted, facts: Facts, findings: Fin
         default, old = _default_route(by_gateway, endpoint, wanted, facts, findings)
         routes += [default] if default else []
         replaced += [old] if old else []
+    off_link = (g for g in gateways.values() if g is not None and not _on_link(g, wanted.addresses))
+    hosts = {str(ipaddress.ip_network(gateway)) for gateway in off_link}
     for destination, via in wanted.routes:
         family = ipaddress.ip_network(destination).version
         hop = via or gateways.get(family)
+        if destination in hosts:
+            findings.problem(f"--route {destination}: the gateway has a route of its own there")
         routes.append(RouteFact(family, destination, str(hop) if hop else None, endpoint.ifname))
     return replace(endpoint, routes=tuple(routes), replaced=tuple(replaced))
 
