@@ -165,6 +165,24 @@ def test_rules_without_a_record_go_with_what_they_alone_needed(host: Host, lost:
     assert _gc(host) == "nothing to clear away\n"
 
 
+def test_rules_of_which_some_are_flushed_go_and_come_back(host: Host) -> None:
+    host.add_bridge("docker0", "172.17.0.1/16")
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    before, pid = host.snapshot(), host.container()
+    host.must("attach", "--pid", str(pid), "--ip", "172.17.0.5/16", *PORTS)
+    host.check("sh", "-c", "rm /run/nettool/endpoints/*")
+    host.kill(pid)
+    _wait_for_links(host, 2)
+    host.check("rm", f"/run/netns/{pid}")
+    own = "iptables -S NETTOOL-FORWARD | grep nettool:nt | head -1 | sed 's/^-A/-D/' | xargs iptables"
+    host.check("sh", "-c", own)
+    left = host.snapshot()
+    assert "clear away the rules of nt" in _gc(host)
+    assert difference(before, host.snapshot()) == ""
+    host.must("undo", "last")
+    assert difference(left, host.snapshot()) == ""
+
+
 def test_an_ordinary_user_is_told_why_not(host: Host) -> None:
     done = host.run("setpriv", "--reuid=65534", "--clear-groups", *host.nettool_argv("gc", "--dry-run"))
     assert done.returncode == 4
