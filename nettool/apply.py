@@ -181,8 +181,7 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
     held = transaction.locks.descriptors
     with transaction.view if any(map(_reaches_in, steps)) else nullcontext():
         process = Started(batch or steps[0].do.words(), stdin=lines, inherited=held)
-    if any(step.touches and isinstance(step.makes, _SLOW) for step in steps):
-        _load_what_follows()
+    _load_what_follows(steps)
     result = process.finish()
     if result.ok:
         return
@@ -214,14 +213,19 @@ def _reaches_in(step: Step) -> bool:
     return step.touches and not isinstance(step.about, NetnsName)
 
 
-def _load_what_follows() -> None:
-    """Import what the rest of the run needs, while the kernel works."""
-    import _socket
-    import json
+def _load_what_follows(steps: tuple[Step, ...]) -> None:
+    """Import what the rest of the run needs, while the kernel works on these steps."""
+    if any(isinstance(step.makes, VethPair) for step in steps):
+        import ctypes  # the view into the sandbox needs it
 
-    import nettool.render
+        del ctypes
+    if any(step.touches and isinstance(step.makes, _SLOW) for step in steps):
+        import _socket
+        import json
 
-    del _socket, json, nettool
+        import nettool.render
+
+        del _socket, json, nettool
 
 
 def _failed_line(stderr: str) -> int:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import time
 import zlib
 
@@ -33,7 +32,7 @@ from nettool.ipam import Subnet
 from nettool.model import Connection, Endpoint, HostFile, Network, NetworkRecord, Record, Sandbox
 from nettool.plan import Change, Command, Entry, GoesWith, NetworkChange, Scope, Stays, Step
 from nettool.ports import PublishedPort
-from nettool.store.rundir import boot_id, run_folder
+from nettool.store.rundir import boot_id, remove_folder, run_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ def put_away(name: str) -> None:
     """Put an ended run's journal with the others that have ended."""
     os.rename(f"{run_folder()}/{OPEN}/{name}", f"{run_folder()}/{ENDED}/{name}")
     for old in runs(ENDED)[:-KEPT]:
-        shutil.rmtree(f"{run_folder()}/{ENDED}/{old}", ignore_errors=True)
+        remove_folder(f"{run_folder()}/{ENDED}/{old}")
 
 
 def read_journal(name: str, folder: str = OPEN) -> Logged | None:

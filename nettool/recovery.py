@@ -7,8 +7,6 @@ be confirmed is left to its timer, and taken back when that is over.
 
 from __future__ import annotations
 
-import shutil
-
 from nettool.apply import disarm, roll_back
 from nettool.codec import Malformed
 from nettool.confirmation import is_due
@@ -20,7 +18,7 @@ from nettool.pinning import View
 from nettool.plan import Status, decide, reads_firewall, undo_steps
 from nettool.reading import of_run
 from nettool.store.records import put_back_records, write_records
-from nettool.store.rundir import boot_id, run_folder
+from nettool.store.rundir import boot_id, remove_folder, run_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ def _close(name: str, boot: str, locks: Locks) -> Logged | None:
     run = _read(name)
     if run is None or run.boot_id != boot:
         # Nothing had begun, or the kernel's state went with the boot.
-        shutil.rmtree(f"{run_folder()}/{OPEN}/{name}", ignore_errors=True)
+        remove_folder(f"{run_folder()}/{OPEN}/{name}")
         return None
     if run.pending and not is_due(run):
         return None
