@@ -46,7 +46,7 @@ def plan_attach(request: Attach, facts: Facts, records: Records) -> Plan:
         endpoint = _with_ports(endpoint, request, dialect, facts, records)
         check_ports(endpoint, facts, records, findings)
     steps = (*shared(endpoint, facts), *lower(endpoint, dialect), *turned_flows(endpoint, facts))
-    steps = (*_left_by(before, known, facts), *steps)
+    steps = (*_left_by(before, known, facts, findings), *steps)
     check_attach(wanted, endpoint, facts, findings)
     if endpoint.on_parent:
         _check_neighbours(endpoint, records, findings)
@@ -96,10 +96,21 @@ def _check_neighbours(endpoint: Endpoint, records: Records, findings: Findings) 
             findings.problem(f"address {address} is in use", why, hints=hints)
 
 
-def _left_by(before: Record | None, known: Record | None, facts: Facts) -> tuple[Step, ...]:
-    """Return the steps that take the name of a sandbox away that has died."""
+def _left_by(
+    before: Record | None, known: Record | None, facts: Facts, findings: Findings
+) -> tuple[Step, ...]:
+    """Return the steps that take the name of a sandbox away that has died.
+
+    Rules of its ports carry the same mark as this endpoint's would: they have to go before.
+    """
     if before is None or before is known:
         return ()
+    if before.endpoint.ports:
+        findings.problem(
+            f"rules of {before.endpoint.sandbox.target} are left, which is gone",
+            "the kernel has given its namespace's number to this one",
+            hints=("nettool gc",),
+        )
     from nettool.detaching import inverse_of_sandbox  # it is seldom that a number is given again so soon
 
     return inverse_of_sandbox((before,), facts)

@@ -183,6 +183,28 @@ def test_rules_of_which_some_are_flushed_go_and_come_back(host: Host) -> None:
     assert difference(left, host.snapshot()) == ""
 
 
+def test_rules_of_a_dead_one_whose_number_is_given_again_go_first(host: Host) -> None:
+    host.add_bridge("docker0", "172.17.0.1/16")
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    before, gone = host.snapshot(), host.container()
+    number = os.stat(f"/proc/{gone}/ns/net").st_ino
+    host.must("attach", "--pid", str(gone), "--ip", "172.17.0.5/16", *PORTS)
+    host.kill(gone)
+    _wait_for_links(host, 2)
+    found = (pid for _ in range(100) if os.stat(f"/proc/{(pid := host.container())}/ns/net").st_ino == number)
+    pid = next(found, None)
+    if pid is None:
+        pytest.skip("another test's namespace has got the number")
+    words = ("attach", "--pid", str(pid), "--ip", "172.17.0.6/16")
+    refused = host.nettool(*words)
+    assert refused.returncode == 4
+    assert f"rules of pid:{gone} are left" in refused.stderr
+    assert _gc(host) == f"done: clear away pid:{gone}\n"
+    host.must(*words)
+    host.must("detach", "--pid", str(pid))
+    assert difference(before, host.snapshot()) == ""
+
+
 def test_an_ordinary_user_is_told_why_not(host: Host) -> None:
     done = host.run("setpriv", "--reuid=65534", "--clear-groups", *host.nettool_argv("gc", "--dry-run"))
     assert done.returncode == 4
