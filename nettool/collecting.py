@@ -127,8 +127,17 @@ def _orphans(facts: Facts, records: Records) -> Iterator[Record]:
         if not naming.is_marked(mark) or mark in known or facts.host.link(mark) is not None:
             continue
         record = recognize_rules(mark, rules, facts)
-        if record is not None:
+        if record is not None and not _is_somebodys(record.endpoint, facts):
             yield record
+
+
+def _is_somebodys(endpoint: Endpoint, facts: Facts) -> bool:
+    """Whether somebody on the bridge has an endpoint's address: its host end may have been renamed."""
+    wanted = {cidr.partition("/")[0] for cidr in endpoint.addresses}
+    ports = (link for link in facts.host.links if link.master == endpoint.bridge)
+    ends = ((space, facts.peer_in(port, space)) for port in ports for space in facts.namespaces)
+    have = (cidr for space, end in ends if end for cidr in space.addresses_of(end.name))
+    return any(cidr.partition("/")[0] in wanted for cidr in have)
 
 
 def _is_dead(record: Record, facts: Facts) -> bool:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from compared import Comparison, Kind, Made
     from real import Docker
 
+# What dockerd makes is looked up once, by one worker.
+pytestmark = pytest.mark.xdist_group("compared")
 PAGE = ROOT / "docs/compared-with-docker.md"
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -181,6 +182,22 @@ def test_rules_of_which_some_are_flushed_go_and_come_back(host: Host) -> None:
     assert difference(before, host.snapshot()) == ""
     host.must("undo", "last")
     assert difference(left, host.snapshot()) == ""
+
+
+def test_rules_of_one_that_lives_under_another_name_stay(host: Host) -> None:
+    host.add_bridge("docker0", "172.17.0.1/16")
+    pid = host.container()
+    host.must("attach", "--pid", str(pid), "--ip", "172.17.0.5/16", *PORTS)
+    host.check("sh", "-c", "rm /run/nettool/endpoints/*")
+    (end,) = re.findall(r"\bnt[0-9a-f]{10}\b", host.check("ip", "-o", "link", "show", "master", "docker0"))
+    host.check("ip", "link", "set", "dev", end, "down")
+    host.check("ip", "link", "set", "dev", end, "name", "moved0")
+    host.check("ip", "link", "set", "dev", "moved0", "up")
+    before = host.snapshot()
+    assert _gc(host) == "nothing to clear away\n"
+    assert difference(before, host.snapshot()) == ""
+    host.check("ip", "link", "del", "dev", "moved0")
+    assert "clear away the rules of nt" in _gc(host)
 
 
 def test_rules_of_a_dead_one_whose_number_is_given_again_go_first(host: Host) -> None:

@@ -321,7 +321,8 @@ def test_further_signals_do_not_keep_the_endpoint_from_going(host: Host, network
     while process.poll() is None:
         process.terminate()
         time.sleep(0.02)
-    assert process.returncode == 143
+    # One that comes while Python itself ends is not caught any more; a shell sees the same status.
+    assert process.returncode in (143, -signal.SIGTERM)
     assert difference(network, host.snapshot()) == ""
 
 
