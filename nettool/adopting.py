@@ -16,7 +16,7 @@ from nettool.iproute import MODERN
 from nettool.lowering import choose_dialect
 from nettool.plan import Change, NetworkChange, Plan
 from nettool.recognizednets import Unclear, adopt_bridge, names_found, recognize_network
-from nettool.recognizing import Found, by_mark, recognize, rule_fault
+from nettool.recognizing import Found, by_mark, orphaned, recognize, rule_fault
 from nettool.request import RUNTIMES, Target
 from nettool.resolve import Findings, resolve_sandbox
 from nettool.value import Value, replace
@@ -262,11 +262,10 @@ def _doubts_of(networks: list[NetworkRecord]) -> Iterator[str]:
 
 def _orphans(marks: Marks, facts: Facts, records: Records) -> Iterator[Problem]:
     """Find what carries a mark, and what it belonged to is gone."""
-    for mark, rules in marks.items():
-        if naming.is_marked(mark) and facts.host.link(mark) is None and records.endpoint(mark) is None:
-            first = f"{rules[0].table} {rules[0].chain}: {' '.join(rules[0].words)}"
-            what = f"rules of the endpoint {mark}, which is gone, are there still"
-            yield Unclear(what, first, hints=("nettool gc --dry-run",)).problem
+    for mark, rules in orphaned(facts, records):
+        first = f"{rules[0].table} {rules[0].chain}: {' '.join(rules[0].words)}"
+        what = f"rules of the endpoint {mark}, which is gone, are there still"
+        yield Unclear(what, first, hints=("nettool gc --dry-run",)).problem
     bridges = {at for found in names_found(marks).values() for at in found}
     bridges |= {record.network.bridge or "" for record in records.networks}
     for link in facts.host.links:

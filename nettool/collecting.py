@@ -17,7 +17,7 @@ from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect
 from nettool.model import Endpoint, Record, Sandbox
 from nettool.plan import Change, Plan, inverse
-from nettool.recognizing import by_mark, recognize_rules
+from nettool.recognizing import orphaned, recognize_rules
 from nettool.request import Target
 from nettool.resolve import Findings
 from nettool.value import replace
@@ -35,11 +35,9 @@ if TYPE_CHECKING:
 def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
     """Plan to remove one leftover: a sandbox's (`net:[INODE]`), or a cable or rules (the host end's name)."""
     dialect = choose_dialect("auto", facts)
+    on_record = tuple(record for record in _dead(facts, records) if _place(record) == request.place)
     orphans = tuple(_orphans(facts, records))
-    dead = (
-        *_dead_at(request.place, facts, records),
-        *(record for record in orphans if record.endpoint.host_end == request.place),
-    )
+    dead = (*on_record, *(record for record in orphans if record.endpoint.host_end == request.place))
     cables = tuple(
         step for step in _loose_cables(facts, records) if step.makes.key == f"veth {request.place}"
     )
@@ -61,7 +59,7 @@ def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
         steps=steps,
         sandboxes=(),
         changes=(
-            *(Change(None, record) for record in _dead_at(request.place, facts, records)),
+            *(Change(None, record) for record in on_record),
             *along.heirs(record for record in records.endpoints if record not in dead),
         ),
         problems=tuple(findings.problems),
@@ -115,17 +113,9 @@ def _dead(facts: Facts, records: Records) -> tuple[Record, ...]:
     return tuple(record for record in known(records) if _is_dead(record, facts))
 
 
-def _dead_at(place: str, facts: Facts, records: Records) -> tuple[Record, ...]:
-    return tuple(record for record in _dead(facts, records) if _place(record) == place)
-
-
 def _orphans(facts: Facts, records: Records) -> Iterator[Record]:
     """Find rules of published ports that no record knows and whose endpoint is not on the host."""
-    known = {record.endpoint.host_end for record in records.endpoints}
-    known |= {trace.host_end for trace in records.traces}
-    for mark, rules in by_mark(facts).items():
-        if not naming.is_marked(mark) or mark in known or facts.host.link(mark) is not None:
-            continue
+    for mark, rules in orphaned(facts, records):
         record = recognize_rules(mark, rules, facts)
         if record is not None and not _is_somebodys(record.endpoint, facts):
             yield record

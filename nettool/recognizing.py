@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nettool.facts import Facts, NamespaceFacts, RuleFact
     from nettool.firewall import Translation
     from nettool.interfaces import Present
-    from nettool.model import Trace
+    from nettool.model import Records, Trace
     from nettool.plan import Step
 
 _TO: Final = r"\[?([0-9a-fA-F.:]+?)\]?:(\d{1,5})(?:-(\d{1,5}))?(?:/\d+)?"
@@ -228,6 +228,13 @@ def by_mark(facts: Facts) -> dict[str, tuple[RuleFact, ...]]:
         if mark is not None:
             found.setdefault(mark, []).append(rule)
     return {mark: tuple(rules) for mark, rules in found.items()}
+
+
+def orphaned(facts: Facts, records: Records) -> Iterator[tuple[str, tuple[RuleFact, ...]]]:
+    """Yield the marks of endpoints that are neither on record nor on the host, with the rules they left."""
+    for mark, rules in by_mark(facts).items():
+        if naming.is_marked(mark) and facts.host.link(mark) is None and records.endpoint(mark) is None:
+            yield mark, rules
 
 
 def rule_fault(steps: Iterable[Step], there: Iterable[RuleFact]) -> str | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hosts import Host
 
 PLAIN: Final = Kind("plain", "--ip 172.17.0.10/16")
+PORTS: Final = ("--publish", "8080:80", "--publish", "127.0.0.1:5353:53/udp", "--publish", "9000-9002:90-92")
 
 dialects = pytest.mark.parametrize("dialect", DIALECTS)
 
@@ -83,6 +84,20 @@ def test_what_a_script_left_is_cleared(host: Host, tmp_path: Path) -> None:
     assert host.check("sh", "-c", "ls /run/nettool/endpoints") == ""
 
 
+def test_what_a_script_published_is_cleared(host: Host, tmp_path: Path) -> None:
+    host.check("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    scene = furnish(host, PLAIN)
+    before = host.snapshot()
+    script = tmp_path / "attach.sh"
+    host.must(*scene.attach("classic", *PORTS, "--export", str(script)))
+    host.check("bash", str(script))
+    host.kill(scene.pid)
+    _wait_for_links(host, 2)
+    _gc(host)
+    assert difference(before, host.snapshot()) == ""
+    assert host.check("sh", "-c", "ls /run/nettool/endpoints") == ""
+
+
 def test_a_cable_of_a_killed_script_is_cleared(host: Host, tmp_path: Path) -> None:
     scene = furnish(host, PLAIN)
     before = scene.snapshot()
@@ -135,9 +150,6 @@ def test_a_namespace_that_another_process_is_in_stays(host: Host) -> None:
     assert difference(before, host.snapshot()) == ""
     host.kill(other.pid)
     assert _gc(host) == f"done: clear away pid:{scene.pid}\n"
-
-
-PORTS: Final = ("--publish", "8080:80", "--publish", "127.0.0.1:5353:53/udp", "--publish", "9000-9002:90-92")
 
 
 @pytest.mark.parametrize("lost", ["all", "one"])

@@ -36,6 +36,19 @@ def test_the_next_change_takes_back_what_was_left(host: Host, tmp_path: Path) ->
     assert difference(before, scene.snapshot()) == ""
 
 
+def test_the_last_fifty_runs_are_kept(host: Host) -> None:
+    """The folder of one that was confirmed has another folder in it."""
+    history = host.path("/run/nettool/history")
+    for number in range(60):
+        (history / f"0{number:02}-1" / "claimed").mkdir(parents=True)
+        (history / f"0{number:02}-1" / "journal").touch()
+    for path in (history, history.parent):
+        path.chmod(0o700)
+    host.must("sandbox", "create", "blue")
+    kept = sorted(path.name for path in history.iterdir())
+    assert kept[:-1] == [f"0{number:02}-1" for number in range(11, 60)]
+
+
 def _cut_off(host: Host, *, behind: bytes) -> Path:
     """Make the last run one that was killed right after it wrote a line with that text."""
     (run,) = os.listdir(host.path("/run/nettool/history"))
