@@ -105,7 +105,7 @@ class Always(Rule):
     """A rule for every call of a tool."""
 
     @property
-    def wanted(self) -> str:
+    def arguments(self) -> str:
         return "*"
 
 

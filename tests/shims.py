@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from bypass import CALLS, FOLDER, RULES
 from snapshot import search_path
 
 if TYPE_CHECKING:
@@ -96,9 +98,14 @@ class Rule:
     then: str
 
     @property
+    def arguments(self) -> str:
+        """What the call's arguments are; "*" for any."""
+        return " ".join(self.words[1:])
+
+    @property
     def wanted(self) -> str:
-        """The words of the call, as a pattern of the shell."""
-        return shlex.quote(" ".join(self.words[1:]))
+        """The arguments as a pattern of the shell."""
+        return self.arguments if self.arguments == "*" else shlex.quote(self.arguments)
 
     def text(self) -> str:
         return f'case "$*" in\n{self.wanted})\n{self.then}\n;;\nesac'
@@ -113,16 +120,18 @@ class Shims:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._log = self.folder / "calls"
+        self._log = self.folder / CALLS
         self._texts: dict[str, str] = {}
-        self.env = {"PATH": f"{self.folder}:{search_path()}"}
+        self.env = {"PATH": f"{self.folder}:{search_path()}", FOLDER: str(self.folder)}
         self.set()
 
     def set(self, *rules: Rule) -> None:
         """Forget all calls, and let these rules hold from now on."""
         self._log.write_bytes(b"")
-        for tool, real in FOUND.items():
-            mine = [rule for rule in rules if rule.words[0] == tool]
+        rules_of = {tool: [rule for rule in rules if rule.words[0] == tool] for tool in TOOLS}
+        known = {tool: [rule.arguments for rule in mine] for tool, mine in rules_of.items()}
+        (self.folder / RULES).write_text(json.dumps(known), encoding="utf-8")
+        for (tool, real), mine in zip(FOUND.items(), rules_of.values(), strict=True):
             text = _SHIM.format(
                 real=real,
                 name=tool,

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import bypass
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
@@ -192,6 +194,8 @@ def _call(asked: Asked, files: Sequence[int]) -> NoReturn:
         sys.argv = ["nettool", *asked.words]
         if asked.first is not None:
             importlib.import_module(asked.first)
+        if folder := asked.env.get(bypass.FOLDER):
+            bypass.install(Path(folder))
         if asked.kill_at is not None:
             sys.addaudithook(_killer(asked.kill_at))
         entry()
