@@ -89,6 +89,8 @@ class Host:
         self.pid = self._hold(
             ("unshare", *unprivileged, "--net", "--mount", "sh", "-c", _INSIDE + self.at_end)
         )
+        # A process that sees the files as the host does.
+        self.view = self.pid
         user = ("--user", "--preserve-credentials") if os.geteuid() else ()
         self.enter = ("nsenter", "--target", str(self.pid), *user, "--net", "--mount")
 
@@ -114,7 +116,7 @@ class Host:
     ) -> subprocess.Popen[str]:
         """Start a command inside; its pid is the command's own, so it can be sent signals."""
         process = subprocess.Popen(
-            (*self.enter, "env", "-C", str(cwd), "--", *argv),
+            (*self.enter, f"--wd=/proc/{self.view}/root{cwd}", "--", *argv),
             stdin=stdin,
             stdout=output,
             stderr=output,
@@ -235,7 +237,7 @@ class Host:
 
     def snapshot(self, *pids: int) -> dict[str, str]:
         """Read the canonical snapshot of this host and of these containers."""
-        return snapshot([f"/proc/{pid}/ns/net" for pid in pids], enter=self.enter)
+        return snapshot([f"/proc/{pid}/ns/net" for pid in pids], host=self.view)
 
     # --- ending
 

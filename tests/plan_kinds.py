@@ -157,7 +157,7 @@ class Scene:
 
     def snapshot(self) -> dict[str, str]:
         """Read the host and the sandbox."""
-        parts = snapshot([self.netns], enter=self.host.enter)
+        parts = snapshot([self.netns], host=self.host.view)
         if self.kind.verbs is SANDBOX:
             # A namespace that is made again has another number.
             parts["host: netns"] = re.sub(r"nsfs f \d+", "nsfs", parts["host: netns"])

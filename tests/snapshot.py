@@ -6,21 +6,27 @@ gets anew, learned and multicast entries, and whatever follows from carrier alon
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import difflib
 import json
 import os
 import re
+import stat
 import subprocess
-from dataclasses import dataclass
+import sys
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 from typing import TYPE_CHECKING, Final
 
+import netlink
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 TIMEOUT_SECONDS: Final = 20
 
 _IP: Final = """\
-ip -j -d -batch - <<END
 link show
 address show
 route show table all
@@ -28,26 +34,15 @@ rule show
 neighbour show nud permanent
 neighbour show nud noarp
 neighbour show proxy
-END
 """
 _BRIDGE: Final = """\
-bridge -j -batch - <<END
 fdb show
 vlan show
-END
 """
-# grep names the file before each value; a pattern that matches nothing is an error it keeps to itself.
-_SYSCTLS: Final = """\
-cd /proc/sys/net && grep -s '' ipv4/ip_forward \
-ipv4/conf/*/forwarding ipv4/conf/*/rp_filter ipv4/conf/*/route_localnet ipv4/conf/*/proxy_arp \
-ipv6/conf/*/disable_ipv6 ipv6/conf/*/forwarding ipv6/conf/*/accept_ra
-"""
-_NAMES: Final = """\
-cd /run/netns 2>/dev/null || exit 0
-find . -mindepth 1 -maxdepth 1 -type l -printf '%P -> %l\\n' -o -printf '%P %F %y %i\\n'
-"""
-# Put between the answers: no name on a host has a line like it.
-_SEPARATOR: Final = "\n\036 the next answer \036\n"
+_SYSCTLS: Final = {
+    "ipv4": ("forwarding", "rp_filter", "route_localnet", "proxy_arp"),
+    "ipv6": ("disable_ipv6", "forwarding", "accept_ra"),
+}
 
 # Numbered anew when an object is made again, set by the kernel from what is plugged in, or counting.
 _DROPPED_KEYS: Final = frozenset({
@@ -61,32 +56,92 @@ _MULTICAST: Final = re.compile(r"(2(2[4-9]|3\d)|255)\.|ff")
 _COUNTERS: Final = re.compile(r"\[\d+:\d+\]")
 
 
-@dataclass(frozen=True)
-class _Reader:
-    script: str
-    parse: Callable[[str], dict[str, str]]
+class _Place:
+    """One network namespace, read from within by commands that run side by side."""
+
+    def __init__(self, namespace: Path) -> None:
+        self._commands: dict[str, Popen[str]] = {}
+        self._texts: dict[str, str] = {}
+        with _inside(namespace):
+            self._start("ip", ("ip", "-j", "-d", "-batch", "-"), _IP)
+            if netlink.has_bridge_entries():
+                self._start("bridge", ("bridge", "-j", "-batch", "-"), _BRIDGE)
+            for family, tool in (("ip", "iptables"), ("ip6", "ip6tables")):
+                if netlink.has_tables(family):
+                    self._start(tool, (f"{tool}-save",))
+            self._texts["rule6"] = "\n".join(sorted(netlink.rules_of_ipv6()))
+            self._texts["sysctl"] = "\n".join(sorted(_sysctls()))
+
+    def _start(self, name: str, argv: Sequence[str], batch: str = "") -> None:
+        """Start a command; one that is not installed says nothing."""
+        with contextlib.suppress(FileNotFoundError):
+            process = Popen(
+                argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, encoding="utf-8", errors="backslashreplace",
+                env=environment(),
+            )  # fmt: skip
+            self._commands[name] = process
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(batch)
+                process.stdin.flush()
+
+    def parts(self) -> dict[str, str]:
+        """Wait for the answers, and return them reduced to what matters."""
+        said = {
+            name: process.communicate(timeout=TIMEOUT_SECONDS)[0] for name, process in self._commands.items()
+        }
+        return {
+            "iptables": _rules(said.get("iptables", "")),
+            "ip6tables": _rules(said.get("ip6tables", "")),
+            **_ip(said.get("ip", "")),
+            **_bridge(said.get("bridge", "")),
+            **self._texts,
+        }
 
 
-def snapshot(netns_paths: Iterable[str] = (), *, enter: Sequence[str] = ()) -> dict[str, str]:
-    """Read this network namespace and those at `netns_paths`, each part as sorted lines.
+def snapshot(netns_paths: Iterable[str] = (), *, host: int | None = None) -> dict[str, str]:
+    """Read a host's network namespace and those at `netns_paths`, each part as sorted lines.
 
-    `enter` is put before every command (`nsenter …`): the "host" from which all is seen.
+    `host` is a process of the host, from whose view of the files all is seen; without it, this one.
     """
-    places = {"host": tuple(enter)}
-    places |= {path: (*enter, "nsenter", f"--net={path}") for path in netns_paths}
-    running = [
-        (place, readers, _start(prefix, readers))
-        for place, prefix in places.items()
-        for readers in [_readers(names=place == "host")]
-    ]
-    parts: dict[str, str] = {}
-    for place, readers, process in running:
-        answers = process.communicate(timeout=TIMEOUT_SECONDS)[0].split(_SEPARATOR)
-        assert len(answers) == len(readers) or place != "host", "the host gave no answer"
-        answers += [""] * (len(readers) - len(answers))  # a sandbox that is gone gives none
-        for reader, answer in zip(readers, answers, strict=True):
-            parts |= {f"{place}: {part}": text for part, text in reader.parse(answer).items()}
+    if os.geteuid() and host:
+        return _by_root_of_it(tuple(netns_paths), host)
+    process = Path(f"/proc/{host or 'thread-self'}")
+    root = process / "root"
+    places = {"host": _Place(process / "ns/net")}
+    for path in netns_paths:
+        with contextlib.suppress(OSError):  # one that is gone has nothing to say
+            places[path] = _Place(root / path.lstrip("/"))
+    parts = {"host: netns": "\n".join(sorted(_names(root / "run/netns")))}
+    for name, place in places.items():
+        parts |= {f"{name}: {part}": text for part, text in place.parts().items()}
     return dict(sorted(parts.items()))
+
+
+def _by_root_of_it(netns_paths: tuple[str, ...], host: int) -> dict[str, str]:
+    """Have a process read it that has the rights that the host's user namespace gives."""
+    enter = ("nsenter", "--target", str(host), "--user", "--preserve-credentials", "--net")
+    argv = (*enter, sys.executable, __file__, str(host), *netns_paths)
+    parts: dict[str, str] = json.loads(subprocess.check_output(argv, timeout=TIMEOUT_SECONDS))
+    return parts
+
+
+@contextlib.contextmanager
+def _inside(namespace: Path) -> Iterator[None]:
+    """Be in a network namespace, with what is started meanwhile. (os.setns is Python 3.12's.)"""
+    own, other = (os.open(path, os.O_RDONLY) for path in ("/proc/thread-self/ns/net", namespace))
+    try:
+        if os.path.samestat(os.fstat(own), os.fstat(other)):
+            yield
+            return
+        _setns(other)
+        try:
+            yield
+        finally:
+            _setns(own)
+    finally:
+        os.close(own)
+        os.close(other)
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
@@ -99,30 +154,34 @@ def _lines(parts: Mapping[str, str]) -> list[str]:
     return [f"{part}: {line}" for part, text in sorted(parts.items()) for line in text.splitlines()]
 
 
-def _readers(*, names: bool) -> list[_Reader]:
-    readers = [
-        _Reader("iptables-save", _rules_of("iptables")),
-        _Reader("ip6tables-save", _rules_of("ip6tables")),
-        _Reader(_IP, _ip),
-        _Reader("ip -6 -j rule show", _objects_of("rule6")),
-        _Reader(_BRIDGE, _bridge),
-        _Reader(_SYSCTLS, _text_of("sysctl")),
-    ]
-    return [*readers, _Reader(_NAMES, _text_of("netns"))] if names else readers
+def _setns(namespace: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace, 0):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
-def _start(prefix: Sequence[str], readers: Iterable[_Reader]) -> subprocess.Popen[str]:
-    """Start one shell that runs all of a place's readers; a tool that is not installed says nothing."""
-    script = f"printf '{_SEPARATOR}'\n".join(f"{reader.script}\n" for reader in readers)
-    return subprocess.Popen(
-        (*prefix, "sh", "-c", script),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-        errors="backslashreplace",
-        env=environment(),
-    )
+def _sysctls() -> Iterator[str]:
+    """Yield the settings of the namespace that this thread is in."""
+    yield f"ipv4/ip_forward:{Path('/proc/sys/net/ipv4/ip_forward').read_text('ascii').strip()}"
+    for family, names in _SYSCTLS.items():
+        folder = f"/proc/sys/net/{family}/conf"
+        for interface in os.listdir(folder):
+            for name in names:
+                with contextlib.suppress(OSError), open(f"{folder}/{interface}/{name}", "rb") as file:
+                    yield f"{family}/conf/{interface}/{name}:{file.read().decode().strip()}"
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Yield the names that namespaces have: what each points to, or the number of what is mounted there."""
+    with contextlib.suppress(OSError):
+        device = folder.stat().st_dev
+        for entry in folder.iterdir():
+            if entry.is_symlink():
+                yield f"{entry.name} -> {entry.readlink()}"
+                continue
+            status = entry.lstat()
+            kind = "nsfs" if status.st_dev != device else "file"
+            yield f"{entry.name} {kind} {stat.filemode(status.st_mode)[0].replace('-', 'f')} {status.st_ino}"
 
 
 def search_path() -> str:
@@ -224,18 +283,6 @@ def _is_index(key: str, value: object) -> bool:
     return key == "link" and re.fullmatch(r"if\d+", str(value)) is not None
 
 
-def _objects_of(part: str) -> Callable[[str], dict[str, str]]:
-    return lambda output: {part: _canonical(_documents(output, 1)[0])}
-
-
-def _text_of(part: str) -> Callable[[str], dict[str, str]]:
-    return lambda output: {part: "\n".join(sorted(output.splitlines()))}
-
-
-def _rules_of(part: str) -> Callable[[str], dict[str, str]]:
-    return lambda output: {part: _rules(output)}
-
-
 def _rules(saved: str) -> str:
     """Keep the tables that say something: using a table once leaves its empty ACCEPT chains behind."""
     lines = [_COUNTERS.sub("", line).strip() for line in saved.splitlines() if not line.startswith("#")]
@@ -245,3 +292,7 @@ def _rules(saved: str) -> str:
 
 def _is_empty(table: str) -> bool:
     return all(re.fullmatch(r"\*.*|:\S+ ACCEPT|COMMIT", line) for line in table.splitlines())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(snapshot(sys.argv[2:], host=int(sys.argv[1]))))

@@ -88,7 +88,8 @@ class PidHost(Host):
         super().__init__()
         first = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
         outer = self._hold((*self.enter, *first, "sh", "-c", "echo ready && exec cat"))
-        self.enter = ("nsenter", "--target", str(_child(outer)), *self.enter[3:], "--pid")
+        self.view = _child(outer)
+        self.enter = ("nsenter", "--target", str(self.view), *self.enter[3:], "--pid")
 
     def nettool(self, *args: str, **options: Any) -> Done:
         """Run nettool as a program of its own: only its children could enter another pid namespace."""
@@ -219,7 +220,7 @@ def test_the_name_of_a_pid_that_was_given_again_is_taken_back(
 
 def _with_decoy(scene: Scene) -> dict[str, str]:
     """Read the host, the sandbox, and the foreign namespace whose name is the sandbox's pid."""
-    parts = snapshot([f"/run/netns/{scene.pid}", scene.netns], enter=scene.host.enter)
+    parts = snapshot([f"/run/netns/{scene.pid}", scene.netns], host=scene.host.view)
     del parts["host: netns"]  # it is a new one each time
     return parts
 

@@ -54,11 +54,28 @@ def test_snapshot_sees_a_change_and_its_undoing(module_host: Host, change: str, 
     assert difference(before, host.snapshot()) == ""
 
 
-def test_snapshot_of_a_container(host: Host) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ip address add 10.0.0.1/8 dev lo",
+        "ip -6 rule add fwmark 7 table 7",
+        "iptables -w 5 -N NETTOOL-X",
+        "ip6tables -w 5 -N NETTOOL-X",
+        "sysctl -q net.ipv6.conf.lo.accept_ra=0",
+        "bridge fdb add 02:00:00:00:00:07 dev eth0 self",
+        "bridge vlan add vid 7 dev br0 self",
+    ],
+)
+def test_snapshot_of_a_container(host: Host, change: str) -> None:
     pid = host.container()
+    if "eth0" in change:
+        host.inside(pid, "ip", "link", "add", "name", "eth0", "type", "veth")
+    if "br0" in change:
+        host.inside(pid, "ip", "link", "add", "name", "br0", "type", "bridge")
     before = host.snapshot(pid)
-    host.inside(pid, "ip", "address", "add", "10.0.0.1/8", "dev", "lo")
-    assert "10.0.0.1" in difference(before, host.snapshot(pid))
+    assert difference(before, host.snapshot(pid)) == ""
+    host.inside(pid, *change.split())
+    assert f"/proc/{pid}/ns/net: " in difference(before, host.snapshot(pid))
 
 
 def test_wiring_by_hand_leaves_no_trace(host: Host) -> None:
