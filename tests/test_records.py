@@ -153,19 +153,26 @@ def test_killed_between_the_verification_and_the_end(host: Host, name: str, case
             scene.again()
         if killed is None:
             break
-    # The coarse steps that found the verification are a multiple of the fine ones, which meet it again.
+    # The way from the first place to the late one is a multiple of the steps, which meet it again.
     assert any(seen)
 
 
 def _from_the_verification(scene: Scene) -> Iterator[int]:
     """Yield the places to be killed at, from shortly before the verification on."""
-    for number in itertools.count(0, 6):
-        killed, verified = scene.killed(kill_at=number), scene.verified()
-        if scene.recover():
-            scene.again()
-        if verified or not killed:
-            return itertools.count(max(0, number - 6), 1 if FULL else 3)
-    raise AssertionError
+    late = next(number for number in (16 << n for n in range(10)) if _is_late(scene, number))
+    early = late // 2
+    while late - early > 6:
+        middle = (early + late) // 2
+        early, late = (early, middle) if _is_late(scene, middle) else (middle, late)
+    return itertools.count(max(0, late - 6), 1 if FULL else 3)
+
+
+def _is_late(scene: Scene, number: int) -> bool:
+    """Whether a run that is killed there has been verified, or has come to its end."""
+    killed, verified = scene.killed(kill_at=number), scene.verified()
+    if scene.recover():
+        scene.again()
+    return verified or not killed
 
 
 @every_change

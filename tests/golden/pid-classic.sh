@@ -117,8 +117,8 @@ check_tools() {
 
 namespace_of() { # PATH: net:[...], when it leads to a namespace
     local own found
-    own=$(stat -L -c %d /proc/self/ns/net) || return
-    found=$(stat -L -c '%d %i' -- "$1" 2>/dev/null) || return
+    found=$(stat -L -c '%d %i' -- /proc/self/ns/net "$1" 2>/dev/null) || return
+    own=${found%% *} found=${found##*$'\n'}
     [[ ${found% *} == "$own" ]] && printf 'net:[%s]' "${found#* }"
 }
 
@@ -142,8 +142,12 @@ at() { # host|sandbox COMMAND...
     if [[ $1 == host ]]; then "${@:2}"; else inside "${@:2}"; fi
 }
 
+is_sandbox() { # PATH: whether it leads to the sandbox
+    if [[ -n $NS_FD ]]; then [[ $1 -ef /proc/self/fd/$NS_FD ]]; else [[ $(namespace_of "$1") == "$NS_ID" ]]; fi
+}
+
 name_is_ours() { # whether the name, where it is there, leads to the sandbox
-    [[ ! -e /var/run/netns/$NETNS || $(namespace_of "/var/run/netns/$NETNS") == "$NS_ID" ]]
+    [[ ! -e /var/run/netns/$NETNS ]] || is_sandbox "/var/run/netns/$NETNS"
 }
 
 # --- What is there: each sets STATE to absent, present or conflict, and FOUND to what is in the way
@@ -192,7 +196,7 @@ look_name() { # NAME SOURCE: present only when the name leads to that very names
     local path="/var/run/netns/$1"
     KEY="netns $1" SAYS="$path is the sandbox's network namespace"
     if [[ -e $path ]]; then
-        if [[ $(namespace_of "$path") == "$NS_ID" ]]; then present; else conflict 'is another namespace'; fi
+        if is_sandbox "$path"; then present; else conflict 'is another namespace'; fi
     elif [[ -L $path ]]; then
         conflict 'leads to no namespace: its process is gone'
         [[ $(readlink -- "$path") != "$2" ]] || LEFTOVER=1
@@ -454,7 +458,7 @@ find_sandbox() {
 
 same_sandbox() { # a pid can be given to another process, and a name to another namespace
     [[ $(start_time "$PID") == "$STARTED" ]] || return
-    [[ $(namespace_of "/proc/$PID/ns/net") == "$NS_ID" ]] && name_is_ours
+    is_sandbox "/proc/$PID/ns/net" && name_is_ours
 }
 
 # --- Apply and undo
