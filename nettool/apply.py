@@ -7,14 +7,25 @@ import re
 import signal
 from contextlib import nullcontext
 
-from nettool.effects import Gone, Inside, NetnsName, PortSetting, VethPair
+from nettool.effects import (
+    Forgotten,
+    Gone,
+    Inside,
+    NetnsFolder,
+    NetnsName,
+    PortSetting,
+    Route,
+    Sysctl,
+    VethPair,
+)
 from nettool.errors import Interrupted, LockBusy, NettoolError, Refused, RollbackIncomplete
+from nettool.fileeffects import File, Folder
 from nettool.fingerprint import fingerprint
 from nettool.firewalleffects import Chain, FlowForgotten, Rule
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
 from nettool.host import NETNS_FOLDER, read_facts
 from nettool.journal import begin
-from nettool.parenteffects import OnParent
+from nettool.parenteffects import Marked, OnParent
 from nettool.pinning import View
 from nettool.plan import Status, decide, undo_steps
 from nettool.processes import read_process
@@ -35,8 +46,11 @@ if TYPE_CHECKING:
 
 # To move an interface into another namespace the kernel waits for all its readers: 10 to 20 ms.
 _SLOW: Final = (Inside, VethPair, OnParent)
-# What changes nothing else when it comes or goes.
-_ALONE: Final = (Chain, PortSetting, Rule)
+# What changes nothing else when it comes or goes, and which sysctls of an interface do not either.
+_ALONE: Final = (
+    Chain, File, FlowForgotten, Folder, Forgotten, Marked, NetnsFolder, NetnsName, PortSetting, Route, Rule,
+)  # fmt: skip
+_ALONE_SYSCTLS: Final = ("route_localnet", "arp_ignore", "accept_ra")
 # Statuses from here on mean that a command was cut off: what it did is not known.
 _KILLED: Final = 124
 # How often a step is taken back at most.
@@ -68,6 +82,8 @@ class _Transaction:
         self.started: list[int] = []
         self.ran = False
         self.busy = False
+        # The host as a rollback has read it last.
+        self.seen: Facts | None = None
         self.recorded = False
         self.signal: int | None = None
 
@@ -98,6 +114,7 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
     except (_StepFailed, NettoolError, OSError) as failure:
         if timer is not None:
             disarm(journal.id, timer)
+        transaction.seen = None
         steps = tuple(transaction.to_do[k] for k in transaction.started)
         undo = undo_steps(plan.inverse, plan.restores, steps)
         left = roll_back(undo, lambda: _read_again(transaction), journal, locks, transaction.view)
@@ -297,7 +314,7 @@ def roll_back(
             failures += failed
             tries[at] += 1
             resting.add(at)
-            stale = not failed and isinstance(steps[at].about, _ALONE)
+            stale = not failed and _is_alone(steps[at])
             if not stale:
                 facts, resting = read(), {at}
         elif reached < len(steps):
@@ -308,6 +325,11 @@ def roll_back(
             break
     left = [step for step in steps if decide(step, facts).status is Status.TODO]
     return (failures or [step.makes.sentence() for step in left]) if left else []
+
+
+def _is_alone(step: Step) -> bool:
+    about = step.about
+    return isinstance(about, _ALONE) or (isinstance(about, Sysctl) and about.name.endswith(_ALONE_SYSCTLS))
 
 
 def _take_back(step: Step, journal: Undoing, locks: Locks, view: View) -> list[str]:
@@ -325,9 +347,10 @@ def _take_back(step: Step, journal: Undoing, locks: Locks, view: View) -> list[s
 def _read_again(transaction: _Transaction) -> Facts:
     """Read the host in the middle of a rollback, when the sandbox may be gone already."""
     try:
-        return transaction.read()
+        transaction.seen = transaction.read()
     except NettoolError:
-        return read_facts()
+        transaction.seen = read_facts()
+    return transaction.seen
 
 
 def _explain(transaction: _Transaction, failure: str, left: list[str], *, before: str) -> NettoolError:
@@ -338,7 +361,8 @@ def _explain(transaction: _Transaction, failure: str, left: list[str], *, before
         )
     if transaction.signal is not None:
         return Interrupted(what, signal=transaction.signal, why=(failure,))
-    after = fingerprint(_read_again(transaction))
+    # A rollback ends with a look at the host.
+    after = fingerprint(transaction.seen or _read_again(transaction))
     if transaction.ran:
         host = f"as before: what ran was taken back (before {before}, after {after})"
         error = LockBusy if transaction.busy else NettoolError

@@ -70,11 +70,12 @@ class Reading:
         *,
         with_ipv6: bool = False,
         with_firewall: bool = False,
-        with_traffic: bool = False,
+        with_flows: bool = False,
+        with_sockets: bool = False,
     ) -> None:
         self._sandboxes = tuple(sandboxes)
         self._firewall = Firewall() if with_firewall else None
-        self._traffic = _traffic() if with_traffic else None
+        self._traffic = _traffic(with_sockets=with_sockets) if with_flows else None
         own = os.stat(HOST_NETNS).st_ino
         paths = {s.inode: s.path for s in self._sandboxes if s.inode is not None and s.inode != own}
         self._host = _Reader(own, None, with_options=with_firewall)
@@ -108,10 +109,10 @@ class Reading:
         )
 
 
-def _traffic() -> Traffic:
+def _traffic(*, with_sockets: bool) -> Traffic:
     from nettool.traffic import Traffic  # most readings are about no ports
 
-    return Traffic()
+    return Traffic(with_sockets=with_sockets)
 
 
 class Firewall:

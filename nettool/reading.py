@@ -75,10 +75,11 @@ class _HostReader:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._answers: tuple[tuple[str, str], ...] | None = None
-        self._reading: Reading | None = self._start()
+        # Who listens is asked for the plan alone: it takes a look at every process.
+        self._reading: Reading | None = self._start(with_sockets=True)
         self._kinds = _kinds(request)
 
-    def _start(self) -> Reading:
+    def _start(self, *, with_sockets: bool = False) -> Reading:
         request = self._request
         # What is taken away may have to be put back: a detachment knows only later what it was.
         ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
@@ -90,7 +91,8 @@ class _HostReader:
             _sandboxes(request, runs),
             with_ipv6=ipv6,
             with_firewall=firewall,
-            with_traffic=_is_about_ports(request),
+            with_flows=_is_about_ports(request),
+            with_sockets=with_sockets,
         )
 
     def read(self) -> Facts:

@@ -35,8 +35,9 @@ class Restored(Value):
     done: bool
 
     def missing(self) -> tuple[str, ...]:
-        """Return what is no longer so, a line each."""
-        return tuple(f"missing: {step.makes.sentence()}" for plan in self.plans for step in plan.to_do)
+        """Return what is no longer so, a line each: what several networks need, once."""
+        lines = (f"missing: {step.makes.sentence()}" for plan in self.plans for step in plan.to_do)
+        return tuple(dict.fromkeys(lines))
 
     def document(self) -> dict[str, Any]:
         """Return it as a JSON value."""

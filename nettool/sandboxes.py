@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from nettool import naming
-from nettool.errors import UsageError
+from nettool.errors import TargetNotFound, UsageError
 from nettool.facts import SandboxFact
 from nettool.host import HOST_NETNS, NETNS_FOLDER
 from nettool.processes import read_process
@@ -107,7 +107,13 @@ def find(target: Target) -> SandboxFact:
         return _find_path(target, path)
     from nettool.runtimes import find_container  # a pid needs no runtime
 
-    return find_container(target.value, None if target.kind == "container" else target.kind)
+    try:
+        return find_container(target.value, None if target.kind == "container" else target.kind)
+    except TargetNotFound as error:
+        # `run --name` and `sandbox create` give a namespace a name, and people take it for a container's.
+        if os.path.exists(f"{NETNS_FOLDER}/{target.value}"):
+            error.hints = (f"netns:{target.value}, which is there", *error.hints)
+        raise
 
 
 def find_all() -> tuple[SandboxFact, ...]:

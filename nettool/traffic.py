@@ -26,14 +26,14 @@ _FLOW: Final = re.compile(
 class Traffic:
     """A reading under way: its processes run while the caller does other things."""
 
-    def __init__(self) -> None:
-        self._sockets = Started(_LISTENERS)
+    def __init__(self, *, with_sockets: bool = True) -> None:
+        self._sockets = Started(_LISTENERS) if with_sockets else None
         self._flows = Started(_FLOWS) if find_tools(_FLOWS[:1]) else None
 
     def finish(self) -> tuple[tuple[SocketFact, ...], tuple[FlowFact, ...]]:
         """Return who listens, and the flows of udp."""
         flows = parse_flows(self._flows.finish().stdout) if self._flows else ()
-        return parse_sockets(self._sockets.finish().stdout), flows
+        return parse_sockets(self._sockets.finish().stdout) if self._sockets else (), flows
 
 
 def parse_sockets(text: str) -> tuple[SocketFact, ...]:

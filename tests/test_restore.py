@@ -240,6 +240,15 @@ def test_what_was_undone_is_shown_and_mended(host: Host) -> None:
     assert host.nettool("diff").returncode == 0
 
 
+def test_what_two_networks_need_is_missed_once(host: Host) -> None:
+    for name in ("lan", "wan"):
+        host.must("network", "create", name)
+    host.check("iptables", "-F", "NETTOOL-FORWARD")
+    missed = host.nettool("diff").stdout.splitlines()
+    assert [line for line in missed if "nettool:networks" in line]
+    assert len(missed) == len(set(missed))
+
+
 def _comparable(host: Host, pid: int) -> dict[str, str]:
     """Take the snapshot, rules in any order: one that is made again comes last."""
     return {part: "\n".join(sorted(text.splitlines())) for part, text in host.snapshot(pid).items()}

@@ -158,6 +158,11 @@ def test_the_network_of_another_one(host: Host) -> None:
     fetch = ("curl", "-sm", "5", "http://127.0.0.1/")
     assert _run(host, "--network", f"container:pid:{pid}", "--", *fetch).stdout == "hello\n"
     assert _run(host, "--network", "container:pid:4194303", "--", "true").returncode == 4
+    host.check("ip", "netns", "attach", "web", str(pid))
+    assert _run(host, "--network", "container:netns:web", "--", *fetch).stdout == "hello\n"
+    told = _run(host, "--network", "container:web", "--", "true")
+    assert told.returncode == 5
+    assert "netns:web, which is there" in told.stderr
 
 
 def test_ports_are_published_for_as_long_as_it_runs(host: Host, network: dict[str, str]) -> None:

@@ -122,7 +122,7 @@ VERB = Verb(
     ),
     examples=(
         "nettool run --network backend --name web -p 8080:80 -- busybox httpd -f",
-        "nettool run --network container:web -- curl -s localhost",
+        "nettool run --network container:netns:web -- curl -s localhost",
         "nettool run --network none --isolate pid,uts --memory 64m -- sh",
     ),
 )
