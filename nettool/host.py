@@ -56,9 +56,10 @@ def read_facts(
     *,
     with_ipv6: bool = False,
     with_firewall: bool = False,
+    earlier: Facts | None = None,
 ) -> Facts:
-    """Read the host, and the namespaces of the given sandboxes."""
-    return Reading(sandboxes, with_ipv6=with_ipv6, with_firewall=with_firewall).finish()
+    """Read the host, and the namespaces of the given sandboxes; `earlier` is what was read before."""
+    return Reading(sandboxes, with_ipv6=with_ipv6, with_firewall=with_firewall, earlier=earlier).finish()
 
 
 class Reading:
@@ -70,12 +71,14 @@ class Reading:
         *,
         with_ipv6: bool = False,
         with_firewall: bool = False,
-        with_flows: bool = False,
-        with_sockets: bool = False,
+        with_traffic: bool = False,
+        earlier: Facts | None = None,
     ) -> None:
         self._sandboxes = tuple(sandboxes)
-        self._firewall = Firewall() if with_firewall else None
-        self._traffic = _traffic(with_sockets=with_sockets) if with_flows else None
+        known = earlier.firewall.variant if earlier and earlier.firewall else None
+        self._firewall = Firewall(known) if with_firewall else None
+        # Who listens is for the plan alone, and takes a look at every process.
+        self._traffic = _traffic(with_sockets=earlier is None) if with_traffic else None
         own = os.stat(HOST_NETNS).st_ino
         paths = {s.inode: s.path for s in self._sandboxes if s.inode is not None and s.inode != own}
         self._host = _Reader(own, None, with_options=with_firewall)
@@ -119,15 +122,13 @@ class Firewall:
     """A reading of the host's rules under way, in both variants of iptables where both are there.
 
     A rule of the one is invisible to the other, and a packet passes both. The variant that the
-    host's rules are in is the one to use.
+    host's rules are in is the one to use; once it is known, the other is not read again.
     """
 
-    def __init__(self) -> None:
-        tools = find_tools(f"{name}{variant}-save" for name in _IPTABLES for variant in _VARIANTS)
-        both = all(f"iptables{variant}-save" in tools for variant in _VARIANTS)
+    def __init__(self, known: str | None = None) -> None:
         self._readers = {
             variant: {family: Started((f"{name}{variant}-save",)) for name, family in _IPTABLES.items()}
-            for variant in (_VARIANTS if both else ("",))
+            for variant in (_variants() if known is None else (known,))
         }
 
     def finish(self) -> FirewallFacts:
@@ -141,6 +142,12 @@ class Firewall:
         program = find_tools(("iptables",)).get("iptables", "")
         usual = "-legacy" if "legacy" in os.path.realpath(program) else "-nft"
         return choose(found, usual)
+
+
+def _variants() -> tuple[str, ...]:
+    """Return what the names of the variants' programs end with; "" where only one is installed."""
+    tools = find_tools(f"{name}{variant}-save" for name in _IPTABLES for variant in _VARIANTS)
+    return _VARIANTS if all(f"iptables{variant}-save" in tools for variant in _VARIANTS) else ("",)
 
 
 def read_forwarding() -> tuple[tuple[str, str], ...]:

@@ -261,6 +261,11 @@ def reads_firewall(steps: Iterable[Step]) -> bool:
     return any(isinstance(f, (Chain, Rule)) or (isinstance(f, Sysctl) and f.netns is None) for f in facts)
 
 
+def reads_sysctls(steps: Iterable[Step]) -> bool:
+    """Whether holding steps against a host takes the settings of its sandboxes."""
+    return any(isinstance(step.about, Sysctl) and step.about.netns is not None for step in steps)
+
+
 def namespaces_made(steps: Iterable[Step]) -> tuple[str, ...]:
     """Return the names of the namespaces that steps make, or take away: which one that is comes out later."""
     facts = (step.about for step in steps)

@@ -75,11 +75,11 @@ class _HostReader:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._answers: tuple[tuple[str, str], ...] | None = None
-        # Who listens is asked for the plan alone: it takes a look at every process.
-        self._reading: Reading | None = self._start(with_sockets=True)
+        self._earlier: Facts | None = None
+        self._reading: Reading | None = self._start()
         self._kinds = _kinds(request)
 
-    def _start(self, *, with_sockets: bool = False) -> Reading:
+    def _start(self) -> Reading:
         request = self._request
         # What is taken away may have to be put back: a detachment knows only later what it was.
         ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
@@ -91,14 +91,14 @@ class _HostReader:
             _sandboxes(request, runs),
             with_ipv6=ipv6,
             with_firewall=firewall,
-            with_flows=_is_about_ports(request),
-            with_sockets=with_sockets,
+            with_traffic=_is_about_ports(request),
+            earlier=self._earlier,
         )
 
     def read(self) -> Facts:
         """Return the facts of this moment; who answers on the wire is asked once."""
         reading, self._reading = self._reading or self._start(), None
-        facts = reading.finish()
+        facts = self._earlier = reading.finish()
         facts = replace(facts, kinds=self._kinds) if self._kinds else facts
         if self._answers is None:
             self._answers = _ask_wire(self._request, facts)

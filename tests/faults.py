@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import re
 import sqlite3
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from hosts import Host
+from hosts import Host, mount_namespace
 from plan_kinds import ATTACH, CREATE, FULL, KINDS, SANDBOX, Kind, furnish
 from shims import TOOLS, Rule, Shims
 from snapshot import difference
@@ -161,7 +162,7 @@ class Stage:
         # What these do is never undone: they are not in the plan a second time.
         self.staying = [tuple(step["command"]) for step in plan["steps"] if step["stays"]]
         self.before = self.look()
-        self._processes = set(host.processes())
+        self._processes = _all_processes()
 
     def _plan(self) -> dict[str, Any]:
         dry_run = self.nettool(*self.argv, "--dry-run", "-o", "json")
@@ -208,12 +209,12 @@ class Stage:
 
     def _new_processes(self) -> set[int]:
         # A command may have a mount namespace of its own, and is known by the PATH that it was given.
-        started = {
-            int(environ.parent.name)
-            for environ in Path("/proc").glob("[0-9]*/environ")
-            if str(self.shims.folder).encode() in _bytes(environ)
+        folder, mine = str(self.shims.folder).encode(), mount_namespace(self.host.pid)
+        found = {
+            pid
+            for pid in _all_processes() - self._processes
+            if mount_namespace(pid) == mine or folder in _bytes(Path(f"/proc/{pid}/environ"))
         }
-        found = (started | set(self.host.processes())) - self._processes
         # A name server that is started again is another process.
         return {pid for pid in found if b"\0--pid-file=" not in _bytes(Path(f"/proc/{pid}/cmdline"))}
 
@@ -274,6 +275,10 @@ def _sorted_rules(text: str) -> str:
     for place, line in zip(places, sorted(lines[place] for place in places), strict=True):
         lines[place] = line
     return "\n".join(lines)
+
+
+def _all_processes() -> set[int]:
+    return {int(name) for name in os.listdir("/proc") if name.isdecimal()}
 
 
 def _processes_of(scene: Scene) -> dict[str, str]:

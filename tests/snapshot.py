@@ -202,7 +202,7 @@ def _ip(output: str) -> dict[str, str]:
     return {
         "link": _canonical(answers[0]),
         "address": _canonical(_addresses(answers[1])),
-        "route": _canonical(route for route in answers[2] if not _follows_address(route)),
+        "route": _canonical(route for route in answers[2] if not _comes_by_itself(route)),
         "rule": _canonical(answers[3]),
         "neighbour": _canonical(entry for answer in answers[4:] for entry in answer if _is_set(entry)),
     }
@@ -239,13 +239,17 @@ def _addresses_of(link: object) -> list[object]:
     return [dict(address, dev=link.get("ifname")) for address in link.get("addr_info", ())]
 
 
-def _follows_address(route: object) -> bool:
-    """Whether the kernel adds this route when an IPv6 address is done with duplicate detection.
+def _comes_by_itself(route: object) -> bool:
+    """Whether the kernel adds this route a moment later: to an IPv6 address, or to all groups.
 
-    On a host that forwards there is an anycast one, too (RFC 4291, 2.6.1).
+    The first when duplicate detection is done; on a host that forwards there is an anycast one, too (RFC
+    4291, 2.6.1). The second when an interface has its carrier, or a bridge its first port.
     """
-    kinds = ("local", "anycast")
-    return isinstance(route, dict) and route.get("type") in kinds and ":" in str(route.get("dst"))
+    if not isinstance(route, dict):
+        return False
+    kind, destination = route.get("type"), str(route.get("dst"))
+    of_address = kind in ("local", "anycast") and ":" in destination
+    return of_address or (kind, destination, route.get("protocol")) == ("multicast", "ff00::/8", "kernel")
 
 
 def _is_set(neighbour: object) -> bool:
