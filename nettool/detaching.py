@@ -7,6 +7,7 @@ name of its host end. What nettool did not make is never in the plan.
 from __future__ import annotations
 
 from nettool import naming
+from nettool.effects import NetnsName
 from nettool.errors import Refused, TargetNotFound
 from nettool.interfaces import cabled, interface_of, marked
 from nettool.iproute import CLASSIC, MODERN
@@ -46,6 +47,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
     staying = tuple(record for record in there if record not in chosen)
     dialect = choose_dialect(request.dialect, facts)
     as_they_are = tuple(_as_it_is(record, there, chosen, facts) for record in chosen)
+    as_they_are = _handed_over(as_they_are, facts)
     along = along_with(as_they_are, staying, facts, records)
     steps = (
         *(step for record in as_they_are for step in inverse_of_endpoint(record, dialect)),
@@ -178,6 +180,35 @@ def _as_it_is(record: Record, there: tuple[Record, ...], leaving: tuple[Record, 
     return _followed_up(current, there, here - gone)
 
 
+def _handed_over(leaving: tuple[Record, ...], facts: Facts) -> tuple[Record, ...]:
+    """Let whose default route is there put back what one that has lost its interface had replaced."""
+    records = list(leaving)
+    for lost in leaving:
+        if interface_of(lost.endpoint, facts) is not None:
+            continue
+        for old in lost.endpoint.replaced:
+            at = next((n for n, each in enumerate(records) if _holds_default(each, old.family, facts)), None)
+            if at is not None:
+                holder = records[at].endpoint
+                endpoint = replace(holder, replaced=(*holder.replaced, old))
+                records[at] = replace(records[at], endpoint=endpoint)
+    return tuple(records)
+
+
+def _holds_default(record: Record, family: int, facts: Facts) -> bool:
+    """Whether an endpoint's default route is there, and took no other one's place."""
+    endpoint = record.endpoint
+    inside = facts.namespace(endpoint.sandbox.netns)
+    if inside is None or any(old.family == family for old in endpoint.replaced):
+        return False
+    own = {(route.via, route.link) for route in endpoint.routes if _is_default(route, family)}
+    return any((have.via, have.link) in own for have in inside.routes if _is_default(have, family))
+
+
+def _is_default(route: RouteFact, family: int) -> bool:
+    return route.destination == "default" and route.family == family
+
+
 def renamed(record: Record, facts: Facts) -> Record:
     """Return an endpoint's record with the name that its interface has by now."""
     endpoint = record.endpoint
@@ -238,6 +269,9 @@ def restore(record: Record, facts: Facts) -> tuple[Step, ...]:
         mac=inner.mac if inner and record.endpoint.has_mac else record.endpoint.mac,
     )
     steps = (s for s in lower(endpoint, record.dialect) if s.makes.key in record.made)
+    if interface_of(record.endpoint, facts) is None:
+        # What has its name by now is another endpoint's.
+        steps = (s for s in steps if not s.touches or isinstance(s.makes, NetnsName))
     return tuple(s for s in steps if s.makes.state(facts) == PRESENT)
 
 

@@ -309,3 +309,28 @@ def test_reading_sends_the_kernel_no_request_for_a_change(
 def _writes(line: str) -> bool:
     opened = re.search(r"openat\(.*O_(WRONLY|RDWR|CREAT)", line) and "/dev/" not in line
     return bool(opened or re.search(r" (mk|un|rename|sym|mount|umount)\w*\(", line))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_default_route_comes_back_whose_replacers_cable_was_cut(host: Host, dialect: str) -> None:
+    for bridge, address in (("br8", "10.8.0.1/24"), ("br9", "10.9.0.1/24")):
+        host.add_bridge(bridge, address)
+    pid = host.container()
+    host.inside(pid, "ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    for words in ("address add 192.0.2.2/24 dev up0", "link set up0 up", "link set up1 up"):
+        host.inside(pid, "ip", *words.split())
+    host.inside(pid, "ip", "route", "add", "default", "via", "192.0.2.1")
+    before = host.inside(pid, "ip", "route")
+    target = ("--pid", str(pid), "--dialect", dialect)
+    replaced = ("--bridge", "br9", "--ip", "10.9.0.9/24", "--default-route", "replace")
+    host.must("attach", *target, *replaced, "--host-ifname", "cut0")
+    host.check("ip", "link", "del", "dev", "cut0")
+    host.must("attach", *target, "--bridge", "br8", "--ip", "10.8.0.9/24")
+    assert "default via 10.8.0.1" in host.inside(pid, "ip", "route")
+    host.must("detach", *target, "--all")
+    assert host.inside(pid, "ip", "route") == before
+    # The run can be undone, and done again.
+    host.must("undo", "last")
+    assert "default via 10.8.0.1" in host.inside(pid, "ip", "route")
+    host.must("detach", *target, "--all")
+    assert host.inside(pid, "ip", "route") == before
