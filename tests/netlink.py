@@ -6,6 +6,8 @@ See rtnetlink(7), netlink(7), and include/uapi/linux/netfilter/nf_tables.h.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 import struct
 from pathlib import Path
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 _NETFILTER: Final = 12  # the protocol NETLINK_NETFILTER
 _REQUEST_DUMP: Final = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _ERROR, _DONE = 2, 3
+# What the kernel says to who asks for a protocol or a family that it does not have.
+_UNKNOWN: Final = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 _GET_LINK, _GET_NEIGHBOUR, _GET_RULE = 18, 30, 34
 _GET_TABLE: Final = 10 << 8 | 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE
 _HEADER: Final = struct.Struct("=IHHII")
@@ -31,7 +35,10 @@ def has_tables(family: str) -> bool:
     with contextlib.suppress(OSError):
         if Path(f"/proc/thread-self/net/{family}_tables_names").read_text("ascii").strip():
             return True
-    return any(_dump(_GET_TABLE, bytes((_FAMILIES[family], 0, 0, 0)), protocol=_NETFILTER))
+    try:
+        return any(_dump(_GET_TABLE, bytes((_FAMILIES[family], 0, 0, 0)), protocol=_NETFILTER))
+    except PermissionError:
+        return True  # iptables-save says what it may
 
 
 def has_bridge_entries() -> bool:
@@ -59,7 +66,10 @@ def _is_group(entry: bytes) -> bool:
 
 
 def _dump(message: int, body: bytes, *, protocol: int = 0) -> Iterator[bytes]:
-    """Ask for all objects of a kind, and yield each answer's body; none where the kernel knows no such."""
+    """Ask for all objects of a kind, and yield each answer's body; none where the kernel knows no such.
+
+    Raises OSError where it does not say.
+    """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as asking:
         asking.send(_HEADER.pack(_HEADER.size + len(body), message, _REQUEST_DUMP, 1, 0) + body)
         while True:
@@ -68,6 +78,12 @@ def _dump(message: int, body: bytes, *, protocol: int = 0) -> Iterator[bytes]:
             while at < len(answer):
                 length, kind, *_ = _HEADER.unpack_from(answer, at)
                 if kind in (_ERROR, _DONE):
+                    _check(struct.unpack_from("=i", answer, at + _HEADER.size)[0])
                     return
                 yield answer[at + _HEADER.size : at + length]
                 at += length + 3 & ~3
+
+
+def _check(status: int) -> None:
+    if status and -status not in _UNKNOWN:
+        raise OSError(-status, os.strerror(-status))

@@ -90,6 +90,8 @@ class _Place:
         said = {
             name: process.communicate(timeout=TIMEOUT_SECONDS)[0] for name, process in self._commands.items()
         }
+        # There is always lo: without an answer, all would look alike.
+        assert said["ip"], "ip gave no answer"
         return {
             "iptables": _rules(said.get("iptables", "")),
             "ip6tables": _rules(said.get("ip6tables", "")),
@@ -128,17 +130,17 @@ def _by_root_of_it(netns_paths: tuple[str, ...], host: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _inside(namespace: Path) -> Iterator[None]:
-    """Be in a network namespace, with what is started meanwhile. (os.setns is Python 3.12's.)"""
+    """Be in a network namespace, with what is started meanwhile."""
     own, other = (os.open(path, os.O_RDONLY) for path in ("/proc/thread-self/ns/net", namespace))
     try:
         if os.path.samestat(os.fstat(own), os.fstat(other)):
             yield
             return
-        _setns(other)
+        setns(other)
         try:
             yield
         finally:
-            _setns(own)
+            setns(own)
     finally:
         os.close(own)
         os.close(other)
@@ -154,7 +156,8 @@ def _lines(parts: Mapping[str, str]) -> list[str]:
     return [f"{part}: {line}" for part, text in sorted(parts.items()) for line in text.splitlines()]
 
 
-def _setns(namespace: int) -> None:
+def setns(namespace: int) -> None:
+    """Go into an open namespace. (os.setns is Python 3.12's.)"""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(namespace, 0):
         raise OSError(ctypes.get_errno(), "setns")

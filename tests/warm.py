@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import functools
 import gc
 import importlib
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import bypass
+from snapshot import setns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -210,13 +210,11 @@ def _call(asked: Asked, files: Sequence[int]) -> NoReturn:
 
 
 def _enter(host: int) -> None:
-    """Go into the namespaces of a throw-away host. (os.setns is Python 3.12's.)"""
-    libc = ctypes.CDLL(None, use_errno=True)
+    """Go into the namespaces of a throw-away host."""
     kinds = (*(("user",) if os.geteuid() else ()), "net", "mnt")
     opened = [os.open(f"/proc/{host}/ns/{kind}", os.O_RDONLY) for kind in kinds]
     for namespace in opened:
-        if libc.setns(namespace, 0):
-            raise OSError(ctypes.get_errno(), "setns")
+        setns(namespace)
         os.close(namespace)
 
 
