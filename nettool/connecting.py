@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 
 from nettool.attaching import plan_attach
-from nettool.checks import no_ports
 from nettool.detaching import endpoints_of, plan_detach
 from nettool.errors import Refused, TargetNotFound, UsageError
-from nettool.facts import ON_PARENT
+from nettool.facts import LinkFact, NamespaceFacts
+from nettool.firewall import mark_of
 from nettool.ipam import address_fault, next_address
 from nettool.lowering import choose_dialect
 from nettool.model import Connection
@@ -22,13 +22,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from nettool.facts import Facts
+    from nettool.facts import Facts, SandboxFact
     from nettool.ipam import Subnet
     from nettool.model import Endpoint, Network, NetworkRecord, Records
     from nettool.request import Disconnect
 
 WAITING: Final = ("created", "exited", "stopped", "configured", "initialized")
 """What runtimes call a container that does not run, and can be started."""
+_IMAGINED: Final = 0
+"""The number of a namespace that is not there yet; no namespace has it."""
 
 
 def plan_connect(request: Connect, facts: Facts, records: Records) -> Plan:
@@ -44,7 +46,7 @@ def plan_connect(request: Connect, facts: Facts, records: Records) -> Plan:
         request = _of_record(request.network, found)
     addresses = choose_addresses(request, facts, records)
     if is_waiting(request.target, facts):
-        planned = _put_on_record(request, record.network, addresses, facts)
+        planned = _put_on_record(_as_attach(request, record.network, addresses), facts, records)
     else:
         planned = plan_attach(_as_attach(request, record.network, addresses), facts, records)
     given = tuple(text.partition("/")[0] for text in addresses)
@@ -90,15 +92,38 @@ def _as_attach(request: Connect, network: Network, addresses: tuple[str, ...]) -
     )
 
 
-def _put_on_record(request: Connect, network: Network, addresses: tuple[str, ...], facts: Facts) -> Plan:
+def _put_on_record(request: Attach, facts: Facts, records: Records) -> Plan:
+    """Plan what is only put on record: what is in its way is what would be if it ran now."""
     found = facts.sandbox(str(request.target))
-    state = found.state if found else ""
-    note = f"{request.target} is {state}: it is wired when it runs, by `nettool restore`"
-    findings = Findings()
-    if request.published and network.kind in ON_PARENT:
-        no_ports(network.bridge or "", addresses, findings)
-    dialect, problems = choose_dialect(request.dialect, facts), tuple(findings.problems)
-    return Plan(request, "", dialect, (), (), (), notes=(note,), problems=problems).against(facts)
+    if found is None:
+        raise ValueError(f"{request.target} was not looked for")
+    note = f"{request.target} is {found.state}: it is wired when it runs, by `nettool restore`"
+    imagined = plan_attach(request, *_as_if_running(found, facts, records))
+    return Plan(
+        request, "", imagined.dialect, (), (), (),
+        problems=imagined.in_the_way, notes=(note, *imagined.notes),
+    ).against(facts)  # fmt: skip
+
+
+def _as_if_running(found: SandboxFact, facts: Facts, records: Records) -> tuple[Facts, Records]:
+    """Return the facts and records as they were if a container had just started, with `lo` alone.
+
+    What is left of its last life is gone then: `nettool restore` clears it away first.
+    """
+    sandbox = resolve_sandbox(Target(*found.answers_to[0].split(":", 1)), facts, Findings())
+    left = {record.endpoint.host_end for record in endpoints_of(sandbox, facts, records)}
+    running = replace(found, state="running", inode=_IMAGINED, detail="")
+    inside = NamespaceFacts(_IMAGINED, links=(LinkFact("lo", 1, "", "00:00:00:00:00:00", 65536, up=True),))
+    firewall = facts.firewall
+    if firewall is not None:
+        rules = tuple(rule for rule in firewall.rules if mark_of(rule) not in left)
+        firewall = replace(firewall, rules=rules)
+    host = replace(facts.host, links=tuple(link for link in facts.host.links if link.name not in left))
+    return (
+        replace(facts, host=host, namespaces=(*facts.namespaces, inside), firewall=firewall,
+                sandboxes=tuple(running if each == found else each for each in facts.sandboxes)),
+        replace(records, endpoints=tuple(r for r in records.endpoints if r.endpoint.host_end not in left)),
+    )  # fmt: skip
 
 
 def _connection(

@@ -42,7 +42,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
     there = tuple(r for r in endpoints_of(sandbox, facts, records) if not r.endpoint.foreign)
     if there:
         # What is left of a sandbox that is gone can be cleared away all the same.
-        findings.problems = [problem for problem in findings.problems if not problem.target_missing]
+        findings.problems = [problem for problem in findings.problems if not problem.not_running]
     chosen = _choose(request, there, sandbox, facts)
     staying = tuple(record for record in there if record not in chosen)
     dialect = choose_dialect(request.dialect, facts)
@@ -141,7 +141,7 @@ def _with_trace(record: Record, trace: Trace | None) -> Record:
 def _is_of(known: Sandbox, sandbox: Sandbox) -> bool:
     # A container that was restarted has the same name and another namespace.
     if sandbox.netns.inode is None:
-        return known.target == sandbox.target
+        return not set(known.names).isdisjoint(sandbox.names)
     return known.netns.inode == sandbox.netns.inode
 
 

@@ -40,6 +40,10 @@ class TargetNotFound(NettoolError):  # noqa: N818 - reads as what happened
     exit_status = 5
 
 
+class TargetAbsent(TargetNotFound):
+    """Whoever could know a sandbox has answered, and knows of none by that name (exit 5)."""
+
+
 class LockBusy(NettoolError):  # noqa: N818 - reads as what happened
     """Another run holds a lock for longer than the caller wants to wait (exit 6)."""
 

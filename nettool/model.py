@@ -9,6 +9,8 @@ from nettool.value import Value, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from nettool.facts import NeighbourFact, Netns, RouteFact
     from nettool.history import Logged
     from nettool.ipam import Subnet
@@ -176,6 +178,10 @@ class NetworkRecord(Value):
     def connection(self, target: str) -> Connection | None:
         """Return what is kept of a sandbox that is to be on the network."""
         return next((kept for kept in self.connections if kept.target == target), None)
+
+    def waiting(self, wired: Container[str]) -> tuple[Connection, ...]:
+        """Return the connections of those sandboxes whose names are not among the `wired` ones."""
+        return tuple(kept for kept in self.connections if kept.target not in wired)
 
     def kept_as(self, target: Target) -> str | None:
         """Return under which name a sandbox that is not there is on record: `web` may be `docker:web`."""

@@ -5,25 +5,47 @@ from __future__ import annotations
 from nettool.ipam import gateway_of
 from nettool.ports import families, span
 from nettool.text import columns
+from nettool.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from typing import Any
 
-    from nettool.model import Endpoint, Network, Records
+    from nettool.model import Network, NetworkRecord, Records
 
 _HEAD = ("NETWORK", "DRIVER", "ON", "SUBNET", "GATEWAY")
 
 
-def endpoints_on(network: Network, records: Records) -> tuple[Endpoint, ...]:
-    """Return the endpoints on record that are on the network's link."""
-    return tuple(
-        r.endpoint for r in records.endpoints if network.bridge and r.endpoint.bridge == network.bridge
+class Member(Value):
+    """Who is on a network, or is to be when it runs: then it is not wired, and may have no interface yet."""
+
+    sandbox: str
+    interface: str | None
+    addresses: tuple[str, ...]
+    wired: bool
+
+    def sentence(self) -> str:
+        """Say it."""
+        words = (self.sandbox, self.interface, ", ".join(self.addresses), "" if self.wired else "(not wired)")
+        return " ".join(word for word in words if word)
+
+
+def members(record: NetworkRecord, records: Records, wired: Container[str]) -> tuple[Member, ...]:
+    """Return who is on a network: the endpoints on record, and the connections that wait for a sandbox.
+
+    `wired` are the host ends of those endpoints whose sandbox is there.
+    """
+    there = [e for e in (r.endpoint for r in records.endpoints) if e.bridge == record.network.bridge]
+    known = {name for endpoint in there for name in endpoint.sandbox.names}
+    waiting = record.waiting(known)
+    return (
+        *(Member(e.sandbox.target, e.ifname, e.addresses, e.host_end in wired) for e in there),
+        *(Member(kept.target, kept.ifname, kept.addresses, wired=False) for kept in waiting),
     )
 
 
-def document(network: Network, endpoints: Iterable[Endpoint] = ()) -> dict[str, Any]:
+def document(network: Network, found: Iterable[Member] = ()) -> dict[str, Any]:
     """Return a network as a JSON value."""
     return {
         "name": network.name,
@@ -52,8 +74,13 @@ def document(network: Network, endpoints: Iterable[Endpoint] = ()) -> dict[str, 
         "options": dict(option.split("=", 1) for option in network.options),
         "labels": dict(label.split("=", 1) for label in network.labels),
         "endpoints": [
-            {"sandbox": e.sandbox.target, "interface": e.ifname, "addresses": list(e.addresses)}
-            for e in endpoints
+            {
+                "sandbox": member.sandbox,
+                "interface": member.interface,
+                "addresses": list(member.addresses),
+                "wired": member.wired,
+            }
+            for member in found
         ],
     }
 
@@ -72,7 +99,7 @@ def _cells(network: Network) -> tuple[str, ...]:
     return network.name, network.driver, network.bridge or "-", subnets, gateways
 
 
-def details(network: Network, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
+def details(network: Network, found: Iterable[Member]) -> tuple[str, ...]:
     """Return all that is known of a network, a line each."""
     lines = [f"{network.name}  ({network.driver})"]
     if network.parent:
@@ -91,7 +118,7 @@ def details(network: Network, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
     if network.dns:
         lines.append("  names     by its gateway")
     lines += [f"  label     {label}" for label in network.labels]
-    lines += [f"  endpoint  {e.sandbox.target} {e.ifname} {', '.join(e.addresses)}" for e in endpoints]
+    lines += [f"  endpoint  {member.sentence()}" for member in found]
     return tuple(lines)
 
 
@@ -113,8 +140,11 @@ def _way_out(network: Network) -> str:
     return "as this host" if network.masquerade and not network.parent else "as themselves"
 
 
-def port_documents(records: Records) -> list[dict[str, Any]]:
-    """Return every published port as a JSON value, with the addresses that it leads to."""
+def port_documents(records: Records, wired: Container[str]) -> list[dict[str, Any]]:
+    """Return every published port as a JSON value, with the addresses that it leads to.
+
+    `wired` are the host ends of those endpoints whose sandbox is there.
+    """
     return [
         {
             "sandbox": record.endpoint.sandbox.target,
@@ -125,18 +155,20 @@ def port_documents(records: Records) -> list[dict[str, Any]]:
             "ports": span(port.ports),
             "leads_to": [cidr.partition("/")[0] for _, cidr in families(port, record.endpoint.addresses)],
             "allow_from": list(port.allow_from),
+            "wired": record.endpoint.host_end in wired,
         }
         for record in records.endpoints
         for port in record.endpoint.ports
     ]
 
 
-def port_table(records: Records) -> tuple[str, ...]:
+def port_table(records: Records, wired: Container[str]) -> tuple[str, ...]:
     """Return a line for each published port, aligned."""
     rows = [("ON", "PROTOCOL", "LEADS TO", "SANDBOX", "FOR")]
-    for port in port_documents(records):
+    for port in port_documents(records, wired):
         on = f"{port['host_ip'] or '*'}:{port['host_ports']}"
         to = ", ".join(f"{ip}:{port['ports']}" for ip in port["leads_to"])
         allowed = ", ".join(port["allow_from"]) or "everybody"
-        rows.append((on, port["protocol"], to, f"{port['sandbox']} ({port['interface']})", allowed))
+        where = port["interface"] if port["wired"] else f"{port['interface']}, not wired"
+        rows.append((on, port["protocol"], to, f"{port['sandbox']} ({where})", allowed))
     return columns(rows) if len(rows) > 1 else ("no ports are published",)

@@ -312,8 +312,8 @@ def users_of(network: Network, facts: Facts, records: Records) -> list[str]:
     wired = [f"{by_end[p].sandbox.target} ({by_end[p].ifname})" if p in by_end else p for p in ports]
     there = {name for p in ports if p in by_end for name in by_end[p].sandbox.names}
     record = records.network(network.name)
-    kept = record.connections if record else ()
-    return [*wired, *(f"{each.target} (not wired)" for each in kept if each.target not in there)]
+    waiting = record.waiting(there) if record else ()
+    return [*wired, *(f"{kept.target} (not wired)" for kept in waiting)]
 
 
 def plan_restore(request: RestoreNetwork, facts: Facts, records: Records) -> Plan:

@@ -253,7 +253,7 @@ def users_of(network: Network, facts: Facts, records: Records) -> list[str]:
     there = [record for record in on_it if _is_there(record, facts)]
     named = {name for record in there for name in record.endpoint.sandbox.names}
     record = records.network(network.name)
-    waiting = [kept for kept in record.connections if kept.target not in named] if record else []
+    waiting = record.waiting(named) if record else ()
     return [
         *(f"{r.endpoint.sandbox.target} ({r.endpoint.ifname})" for r in there),
         *(f"{kept.target} (not wired)" for kept in waiting),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nettool.arguments import Arguments
     from nettool.facts import Facts
     from nettool.locks import Locks
-    from nettool.plan import Plan, Problem
+    from nettool.plan import Plan
     from nettool.request import Request
 
 
@@ -206,7 +206,7 @@ def _only_records(planned: Plan) -> bool:
 
 
 def _refuse(planned: Plan) -> None:
-    problems = [*planned.problems, *conflict_problems(planned)]
+    problems = planned.in_the_way
     if not problems:
         return
     first = problems[0]
@@ -219,22 +219,11 @@ def _refuse(planned: Plan) -> None:
     )
 
 
-def conflict_problems(planned: Plan) -> tuple[Problem, ...]:
-    """Return what is in the way of a plan's steps, as problems."""
-    from nettool.plan import Problem
-
-    return tuple(
-        Problem(f"{d.step.makes.key} {d.found}", (f"wanted: {d.step.makes.sentence()}",))
-        for d in planned.conflicts
-    )
-
-
 def unmet(planned: Plan) -> int:
     """Say on stderr which preconditions do not hold; return the exit status of a dry run."""
-    problems = (*planned.problems, *conflict_problems(planned))
-    for problem in problems:
+    for problem in planned.in_the_way:
         output.warn(f"precondition failed: {problem.what}", *problem.why, hints=problem.hints)
-    return Refused.exit_status if problems else 0
+    return Refused.exit_status if planned.in_the_way else 0
 
 
 def uplinks_touched(planned: Plan, facts: Facts) -> tuple[str, ...]:

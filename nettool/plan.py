@@ -144,6 +144,8 @@ class Problem(Value):
     why: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     target_missing: bool = False
+    not_running: bool = False
+    """Whether it is that the sandbox has ended, or never began: what it has left can be cleared away."""
 
 
 class Change(Value):
@@ -228,6 +230,15 @@ class Plan(Value):
     def conflicts(self) -> tuple[Decision, ...]:
         """The steps whose place something else takes."""
         return tuple(d for d in self.decisions if d.status is Status.CONFLICT)
+
+    @property
+    def in_the_way(self) -> tuple[Problem, ...]:
+        """The preconditions that do not hold, and what is in the place of a step."""
+        taken = (
+            Problem(f"{d.step.makes.key} {d.found}", (f"wanted: {d.step.makes.sentence()}",))
+            for d in self.conflicts
+        )
+        return (*self.problems, *taken)
 
 
 def decide(step: Step, facts: Facts) -> Decision:

@@ -154,7 +154,7 @@ def plan_unpublish(request: Unpublish, facts: Facts, records: Records) -> Plan:
     sandbox = resolve_sandbox(request.target, facts, findings)
     there = endpoints_of(sandbox, facts, records)
     if there:
-        findings.problems = [problem for problem in findings.problems if not problem.target_missing]
+        findings.problems = [problem for problem in findings.problems if not problem.not_running]
     leaving = _leaving(request, sandbox, there)
     changed = tuple(
         (r, _without(r, leaving[r.endpoint.host_end])) for r in there if leaving[r.endpoint.host_end]

@@ -220,16 +220,23 @@ def as_found(sandboxes: Iterable[Sandbox]) -> tuple[SandboxFact, ...]:
     )
 
 
+def wired(records: Records) -> frozenset[str]:
+    """Return the host ends of those endpoints on record whose sandbox is there, and still the same."""
+    endpoints = (record.endpoint for record in records.endpoints)
+    return frozenset(e.host_end for e in endpoints if _leads_to(e.sandbox.path, e.sandbox.netns.inode))
+
+
 def _path(sandbox: Sandbox) -> str:
     """Return where a sandbox can be entered: its process may be gone while its name keeps it."""
-    named = f"/var/run/netns/{sandbox.netns.name}"
-    for path in (sandbox.path, named):
-        try:
-            if os.stat(path).st_ino == sandbox.netns.inode:
-                return path
-        except OSError:
-            continue
-    return sandbox.path
+    paths = (sandbox.path, f"/var/run/netns/{sandbox.netns.name}")
+    return next((path for path in paths if _leads_to(path, sandbox.netns.inode)), sandbox.path)
+
+
+def _leads_to(path: str, inode: int | None) -> bool:
+    try:
+        return os.stat(path).st_ino == inode
+    except OSError:
+        return False
 
 
 def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:

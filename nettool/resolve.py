@@ -211,11 +211,13 @@ def resolve_sandbox(target: Target, facts: Facts, findings: Findings, name: str 
 def _missing(target: Target, found: SandboxFact | None) -> Problem:
     if found is None:
         why = ("nothing answers to that name",)
-        return Problem(f"{target} is not on this host", why, target_missing=True)
+        return Problem(f"{target} is not on this host", why, target_missing=True, not_running=True)
     if found.state == "gone":
-        return Problem(f"{target} is not there", (found.detail or "no such process",), target_missing=True)
+        why = (found.detail or "no such process",)
+        return Problem(f"{target} is not there", why, target_missing=True, not_running=True)
     hint = ("sudo nettool …",) if found.state == "forbidden" else ()
-    return Problem(f"{target} cannot be used: it is {found.state}", (found.detail,), hint)
+    ended = found.pid is None and found.state not in ("forbidden", "unknown")
+    return Problem(f"{target} cannot be used: it is {found.state}", (found.detail,), hint, not_running=ended)
 
 
 def _unread_sandbox(target: Target, found: SandboxFact | None) -> Sandbox:
@@ -224,7 +226,10 @@ def _unread_sandbox(target: Target, found: SandboxFact | None) -> Sandbox:
     name = target.value if naming.is_netns_name(target.value) else naming.netns_name_for_path(target.value)
     if pid:
         name = str(pid)
-    return Sandbox(str(target), Netns(name, None), path, pid, None, named_by_plan=target.kind != "netns")
+    return Sandbox(
+        str(target), Netns(name, None), path, pid, None, named_by_plan=target.kind != "netns",
+        runtime=_runtime(found) if found else None, container=_container(found) if found else None,
+    )  # fmt: skip
 
 
 def _netns_name(found: SandboxFact, facts: Facts) -> tuple[str, bool]:

@@ -8,7 +8,7 @@ not keep the rest from it.
 from __future__ import annotations
 
 from nettool.connecting import is_waiting, lasting_name
-from nettool.errors import NettoolError
+from nettool.errors import NettoolError, TargetAbsent
 from nettool.gathering import gather, gather_after
 from nettool.pipeline import change, make_plan
 from nettool.reading import facts_reader, records_for
@@ -30,7 +30,8 @@ class Restored(Value):
     """What was restored, or would be, what waits for its container, and what failed."""
 
     plans: tuple[Plan, ...]
-    waiting: tuple[str, ...]
+    waiting: tuple[tuple[str, str], ...]
+    """Pairs of who is to be on which network, and why that is not so."""
     failures: tuple[NettoolError, ...]
     done: bool
 
@@ -50,14 +51,19 @@ class Restored(Value):
             for plan in self.plans
         ]
         failed = [failure.what for failure in self.failures]
-        return {"done": self.done, "restored": found, "waiting": list(self.waiting), "failed": failed}
+        return {
+            "done": self.done,
+            "restored": found,
+            "waiting": [who for who, _ in self.waiting],
+            "failed": failed,
+        }
 
 
 def restore(mode: Mode, *, firewall_only: bool = False, only: str | None = None) -> Restored:
     """Restore all that is on record, its rules alone, or (`only`) what one sandbox is to have."""
     plans: list[Plan] = []
     failures: list[NettoolError] = []
-    waiting: list[str] = []
+    waiting: list[tuple[str, str]] = []
     if not firewall_only and not mode.dry_run:
         quiet = replace(mode, quiet=True)
         gather(quiet) if only is None else gather_after(only, quiet)
@@ -72,7 +78,7 @@ def restore(mode: Mode, *, firewall_only: bool = False, only: str | None = None)
                         change(request, replace(mode, quiet=True))
                     plans.append(planned)
             except NettoolError as error:
-                failures.append(error)
+                failures.append(_about(request, error))
 
     if only is None:
         carry_out(RestoreNetwork(record.network.name) for record in records.networks)
@@ -87,7 +93,7 @@ def restore(mode: Mode, *, firewall_only: bool = False, only: str | None = None)
 
 
 def _connections(
-    records: Records, only: str | None, waiting: list[str], failures: list[NettoolError]
+    records: Records, only: str | None, waiting: list[tuple[str, str]], failures: list[NettoolError]
 ) -> Iterator[Connect]:
     """Yield the connections whose sandbox runs; note those that wait for it."""
     for record in records.networks:
@@ -96,10 +102,14 @@ def _connections(
                 continue
             kind, _, value = kept.target.partition(":")
             request = Connect(record.network.name, Target(kind, value), kept=True)
+            who = f"{kept.target} on {record.network.name}"
             try:
                 facts = facts_reader(request, None)()
+            except TargetAbsent:
+                waiting.append((who, "not on this host"))
+                continue
             except NettoolError as error:
-                failures.append(error)
+                failures.append(_about(request, error))
                 continue
             wired = any(
                 each.endpoint.bridge == record.network.bridge and facts.namespace(each.endpoint.sandbox.netns)
@@ -108,7 +118,19 @@ def _connections(
             if wired and only is None:
                 # What is gone of it has been made again with the endpoints.
                 continue
+            found = facts.sandbox(str(request.target))
             if is_waiting(request.target, facts) or lasting_name(request.target, facts) is None:
-                waiting.append(f"{kept.target} on {record.network.name}")
+                waiting.append((who, "not running"))
+            elif found is not None and found.state == "gone":
+                waiting.append((who, "not on this host"))
             else:
                 yield request
+
+
+def _about(request: Request, error: NettoolError) -> NettoolError:
+    """Return an error that says which connection it is about."""
+    if not isinstance(request, Connect):
+        return error
+    whole = f"cannot connect {request.target} to {request.network}: "
+    what = whole + error.what.removeprefix(whole)
+    return NettoolError(what, why=error.why, host=error.host, hints=error.hints)

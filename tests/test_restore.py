@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hosts import until, until_said
+from plan_kinds import DIALECTS
 from real import IMAGE, PAGE
 from snapshot import difference
 
@@ -71,8 +72,8 @@ def test_a_reboot(host: Host, tmp_path: Path) -> None:
     fresh = {"NETTOOL_RUN_DIR": str(folder)}
     host.check("ip", "netns", "add", "blue")
     done = host.nettool("restore", env=fresh)
-    assert done.returncode == 1
-    assert "netns:red" in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "netns:red on lan: not on this host" in done.stderr
     assert "done: connect netns:blue to lan" in done.stdout
     host.check("ip", "netns", "add", "red")
     assert host.must("restore", env=fresh) == "done: connect netns:red to lan\n"
@@ -172,6 +173,77 @@ def test_a_containers_life(docker: Docker) -> None:
     assert host.must("restore") == "nothing to restore\n"
     assert "eth0" not in host.inside(host.container_pid("web"), "ip", "-o", "link")
     assert host.nettool("network", "connect", "lan", "docker:nobody").returncode == 5
+
+
+@pytest.mark.usefixtures("network")
+@pytest.mark.parametrize("called", ["web", "docker:web"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_container_that_has_ended_is_taken_off(docker: Docker, dialect: str, called: str) -> None:
+    host = docker
+    host.run_none("web")
+    # The first port gives a bridge an address that stays.
+    host.must("network", "connect", "lan", "docker:web")
+    until(lambda: "fe80" in host.check("ip", "-6", "route"))
+    host.must("network", "disconnect", "lan", "docker:web")
+    before = host.snapshot()
+    connect = ("network", "connect", "lan", "docker:web", "--ip", "10.20.0.9", "--dialect", dialect)
+    host.must(*connect, "--publish", "8080:80")
+    host.cli("kill", "web")
+    assert "docker:web eth0 10.20.0.9/24 (not wired)" in host.must("network", "inspect", "lan")
+    assert "docker:web (eth0, not wired)" in host.must("ports")
+    host.must("unpublish", called, "8080:80")
+    assert host.must("ports") == "no ports are published\n"
+    host.must("network", "disconnect", "lan", called)
+    assert difference(before, host.snapshot()) == ""
+    assert "endpoint" not in host.must("network", "inspect", "lan")
+
+
+@pytest.mark.usefixtures("network")
+def test_a_container_that_was_removed_is_waited_for(docker: Docker) -> None:
+    host = docker
+    host.run_none("web")
+    host.must("network", "connect", "lan", "docker:web", "--ip", "10.20.0.9", "--publish", "8080:80")
+    host.rm("web")
+    done = host.nettool("restore")
+    assert done.returncode == 0, done.stderr
+    assert "docker:web on lan: not on this host" in done.stderr
+    (member,) = json.loads(host.must("network", "inspect", "lan", "-o", "json"))["endpoints"]
+    assert member == {
+        "sandbox": "docker:web", "interface": None, "addresses": ["10.20.0.9/24"], "wired": False,
+    }  # fmt: skip
+    host.run_none("web")
+    assert host.must("restore") == "done: connect docker:web to lan\n"
+    assert host.check("curl", "-sm", "5", "http://127.0.0.1:8080/") == PAGE
+
+
+@pytest.mark.usefixtures("network")
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("--alias www", 4, "network lan has no name server"),
+        ("--ip 10.20.0.1", 4, "it is the gateway's"),
+        ("--ip 10.20.0.7", 4, "address 10.20.0.7 is in use"),
+        ("--publish 8000:80", 4, "that port is taken"),
+        ("--publish 192.0.2.1:8080:80", 4, "this host has no address 192.0.2.1"),
+        ("--mac 01:00:5e:00:00:01", 2, "--mac"),
+        ("--ifname lo", 2, "reserved by the kernel"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_container_runs(
+    docker: Docker, words: str, status: int, said: str
+) -> None:
+    host = docker
+    host.cli("create", "--network", "none", "--name", "web", IMAGE, "sleep", "1000")
+    pid = host.container()
+    try:
+        host.must("network", "connect", "lan", f"pid:{pid}", "--ip", "10.20.0.7", "--publish", "8000:80")
+        before = host.must("network", "inspect", "lan")
+        done = host.nettool("network", "connect", "lan", "docker:web", *words.split())
+        assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+        assert host.must("network", "inspect", "lan") == before
+    finally:
+        host.must("network", "disconnect", "lan", f"pid:{pid}")
+        host.kill(pid)
 
 
 @pytest.mark.usefixtures("network")

@@ -15,13 +15,14 @@ def run(arguments: Arguments) -> None:
     from nettool import output
     from nettool.envelope import envelope
     from nettool.netlist import port_documents, port_table
+    from nettool.reading import wired
     from nettool.store.rundir import read_records
 
     records = read_records()
     if arguments.text("output") == "json":
-        output.print_json(envelope("ports", ports=port_documents(records)))
+        output.print_json(envelope("ports", ports=port_documents(records, wired(records))))
     else:
-        output.print_lines(port_table(records))
+        output.print_lines(port_table(records, wired(records)))
 
 
 VERB = Verb(

@@ -35,8 +35,8 @@ def run(arguments: Arguments) -> int:
         )
     else:
         output.print_lines([f"done: {plan.title}" for plan in restored.plans] or ["nothing to restore"])
-    for name in restored.waiting:
-        output.note_line(f"{name}: not running; it is wired when it is restored again")
+    for who, why in restored.waiting:
+        output.note_line(f"{who}: {why}; it is wired when it is restored again")
     for failure in restored.failures:
         output.warn(failure.what, *failure.why, hints=failure.hints)
     return 1 if restored.failures else 0

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from nettool.errors import TargetNotFound, UsageError
+from nettool.errors import TargetAbsent, TargetNotFound, UsageError
 from nettool.facts import SandboxFact
 from nettool.processes import read_process
 from nettool.runtimes import containerd, crio, docker, lxc, podman
@@ -161,8 +161,9 @@ def _not_found(typed: str, answers: dict[str, _Answer]) -> TargetNotFound:
     hints = [each.listing for each in _RUNTIMES if each.name in answers and not answers[each.name].problem]
     if any("ermission denied" in problem for problem in silent):
         hints.append("sudo nettool …")
-    what = f"{typed} was not found" if silent else f"{typed} is not on this host"
-    return TargetNotFound(what, why=why, hints=tuple(hints))
+    if silent:
+        return TargetNotFound(f"{typed} was not found", why=why, hints=tuple(hints))
+    return TargetAbsent(f"{typed} is not on this host", why=why, hints=tuple(hints))
 
 
 def _ambiguous(typed: str, name: str, found: Sequence[Container]) -> TargetNotFound:

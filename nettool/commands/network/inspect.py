@@ -16,7 +16,8 @@ def run(arguments: Arguments) -> None:
     from nettool.envelope import envelope
     from nettool.errors import TargetNotFound
     from nettool.model import Records
-    from nettool.netlist import details, document, endpoints_on
+    from nettool.netlist import details, document, members
+    from nettool.reading import wired
     from nettool.store.database import read_networks
     from nettool.store.rundir import read_records
 
@@ -24,11 +25,12 @@ def run(arguments: Arguments) -> None:
     record = Records(networks=read_networks()).network(name)
     if record is None:
         raise TargetNotFound(f"there is no network {name!r}", hints=("nettool network ls",))
-    endpoints = endpoints_on(record.network, read_records())
+    records = read_records()
+    found = members(record, records, wired(records))
     if arguments.text("output") == "json":
-        output.print_json(envelope("network", **document(record.network, endpoints)))
+        output.print_json(envelope("network", **document(record.network, found)))
     else:
-        output.print_lines(details(record.network, endpoints))
+        output.print_lines(details(record.network, found))
 
 
 VERB = Verb(
