@@ -8,6 +8,7 @@ import sys
 from nettool.errors import Refused
 from nettool.export import write_whole
 from nettool.renderers import Escaped, fill
+from nettool.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,18 @@ def unit_folder() -> str:
     return os.environ.get("NETTOOL_UNIT_DIR") or "/etc/systemd/system"
 
 
-def install_units() -> tuple[str, ...]:
-    """Write the units; return their paths. Raises Refused for a file there that nettool did not write."""
+class Unit(Value):
+    """A unit's file: where it goes, and what it says."""
+
+    path: str
+    text: str
+
+
+def make_units() -> tuple[Unit, ...]:
+    """Return the units as they are to be written.
+
+    Raises Refused for a file that is there and that nettool did not write.
+    """
     folder = unit_folder()
     if not os.path.isdir(folder):
         raise Refused(f"there is no folder {folder}", why=("systemd reads its units there",))
@@ -36,9 +47,14 @@ def install_units() -> tuple[str, ...]:
     # In a command, systemd puts values in for $NAME; in an assignment, it does not.
     command = _words((sys.executable.replace("$", "$$"), "-m", "nettool"))
     kept = [_words((f"{name}={os.environ[name]}",)) for name in _KEPT if os.environ.get(name)]
-    for name, path in zip(UNITS, paths, strict=True):
-        write_whole(path, fill(f"{name}.j2", command=command, environment=kept), executable=False)
-    return paths
+    texts = (fill(f"{name}.j2", command=command, environment=kept) for name in UNITS)
+    return tuple(Unit(path, text) for path, text in zip(paths, texts, strict=True))
+
+
+def write_units(units: Iterable[Unit]) -> None:
+    """Write the units, each whole or not at all. Raises Refused."""
+    for unit in units:
+        write_whole(unit.path, unit.text, executable=False)
 
 
 def _is_ours(path: str) -> bool:

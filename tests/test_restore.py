@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,6 @@ from snapshot import difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from hosts import Host
     from real import Docker
@@ -343,12 +343,18 @@ def test_a_name_that_somebody_gave_is_no_difference(host: Host) -> None:
 
 def test_units_are_written_and_understood(host: Host, tmp_path: Path) -> None:
     folder = {"NETTOOL_UNIT_DIR": str(tmp_path), "NETTOOL_STATE_DIR": "/var/lib/a b%"}
+    shown = host.must("restore", "--install", "--dry-run", env=folder)
+    assert list(tmp_path.iterdir()) == []
     said = host.must("restore", "--install", env=folder)
     assert said == f"written: {tmp_path}/nettool-restore.service\nwritten: {tmp_path}/nettool-watch.service\n"
     assert (
         'Environment="NETTOOL_STATE_DIR=/var/lib/a b%%"' in (tmp_path / "nettool-watch.service").read_text()
     )
-    host.must("restore", "--install", env=folder)
+    units = json.loads(host.must("restore", "--install", "-o", "json", env=folder))
+    assert units["done"]
+    for unit in units["files"]:
+        assert unit["text"] == Path(unit["path"]).read_text()
+        assert f"# {unit['path']}\n{unit['text']}" in shown
     if shutil.which("systemd-analyze"):
         units = (f"{tmp_path}/nettool-restore.service", f"{tmp_path}/nettool-watch.service")
         assert "nettool" not in host.run("systemd-analyze", "verify", *units).stderr

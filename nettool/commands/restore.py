@@ -8,6 +8,7 @@ from nettool.commands.options import DRY_RUN, EXPLAIN, JSON, LOCK_TIMEOUT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nettool.arguments import Arguments
+    from nettool.pipeline import Mode
 
 
 def run(arguments: Arguments) -> int:
@@ -18,14 +19,9 @@ def run(arguments: Arguments) -> int:
     from nettool.render import commands
     from nettool.restoring import restore
 
-    if arguments.flag("install"):
-        from nettool.units import install_units
-
-        for path in install_units():
-            output.print_line(f"written: {path}")
-        output.note_line("to begin: systemctl daemon-reload && systemctl enable --now nettool-watch")
-        return 0
     mode = Mode.of(arguments)
+    if arguments.flag("install"):
+        return _install(mode)
     restored = restore(mode, firewall_only=arguments.flag("firewall"))
     if arguments.text("output") == "json":
         output.print_json(envelope("restore", **restored.document()))
@@ -40,6 +36,26 @@ def run(arguments: Arguments) -> int:
     for failure in restored.failures:
         output.warn(failure.what, *failure.why, hints=failure.hints)
     return 1 if restored.failures else 0
+
+
+def _install(mode: Mode) -> int:
+    from nettool import output
+    from nettool.envelope import envelope
+    from nettool.units import make_units, write_units
+
+    units = make_units()
+    if not mode.dry_run:
+        write_units(units)
+    if mode.as_json:
+        files = [{"path": unit.path, "text": unit.text} for unit in units]
+        output.print_json(envelope("units", done=not mode.dry_run, files=files))
+    elif mode.dry_run:
+        for unit in units:
+            output.print_lines([f"# {unit.path}", *unit.text.splitlines(), ""])
+    else:
+        output.print_lines(f"written: {unit.path}" for unit in units)
+        output.note_line("to begin: systemctl daemon-reload && systemctl enable --now nettool-watch")
+    return 0
 
 
 VERB = Verb(
