@@ -25,7 +25,9 @@ _STRACE: Final = ("strace", "-f", "--seccomp-bpf", "-yy", "-v", "-s", "64", "-e"
 _CALL: Final = re.compile(r"\d+\s+(\w+)\((.*)")
 _OPENS: Final = re.compile(r"\b(O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND)\b")
 _MESSAGE: Final = re.compile(r"nlmsg_type=([^,\s]+)")
-_ASKING: Final = re.compile(r"RTM_GET\w+|NLMSG_(NOOP|ERROR|DONE|OVERRUN)|NFNL_\w+<<8\|\w+_MSG_GET\w*")
+_ASKING: Final = re.compile(
+    r"RTM_GET\w+|SOCK_DIAG_BY_FAMILY|NLMSG_(NOOP|ERROR|DONE|OVERRUN)|NFNL_\w+<<8\|\w+_GET(?!_CTRZERO)\w*"
+)
 _HARMLESS_IOCTL: Final = re.compile(r", (TC[GS]ET\w*|TIOC\w+|FION\w+|FIO\w*CLEX|SIOCG\w+|NS_GET_\w+)\b")
 _WHOSE: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|^\d+<([^>]*)>')
 _NOWHERE: Final = ("/dev/null", "/dev/tty", "/dev/pts/", "pipe:", "/memfd:")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from plan_kinds import ATTACHMENTS, DIALECTS, FULL, Kind, Scene, furnish
+from plan_kinds import ATTACHMENTS, DIALECTS, FULL, Kind, Scene, furnish, some
 from recorder import Recorder
 from shims import Shims, joined
 from snapshot import difference
 
-from nettool.cli import VERBS
+from nettool.cli import VERBS, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,8 +135,14 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as path:
         place = Path(path)
         place.chmod(0o755)
-        (place / "storage.conf").write_text('[storage]\ngraphroot = "/run/never-used"\n', encoding="utf-8")
+        _write_storage(place)
         yield place
+
+
+def _write_storage(folder: Path) -> None:
+    """Have Podman keep what it has in a folder that is not there: it writes into its own when it is asked."""
+    text = '[storage]\ngraphroot = "/run/never-used"\n'
+    (folder / "storage.conf").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
@@ -191,6 +197,66 @@ def test_looking_changes_nothing(number: int, desk: Desk) -> None:
 def test_an_ordinary_user_is_told_so_with_words(desk: Desk, words: str) -> None:
     desk.scene.host.nettool(*desk.scene.attach("classic")).check_returncode()
     desk.read(words, as_nobody=True)
+
+
+# --- networks, and what is on them
+
+ON_NETWORKS: Final = (
+    "network create dmz --subnet 10.21.0.0/24 --dry-run", "network create dmz --dry-run -o json",
+    "network create dmz --subnet 10.21.0.0/24 --export -", "network ls", "network inspect lan",
+    "network rm spare --dry-run", "network rm spare --export -", "network prune --dry-run",
+    "network connect lan netns:green --publish 8080:80 --dry-run",
+    "network connect spare netns:blue --dry-run",
+    "network connect lan netns:green --export -", "network disconnect lan netns:blue --dry-run",
+    "publish netns:blue 8080:80 --dry-run", "publish netns:blue 8080:80/udp --export -",
+    "unpublish netns:blue 8000:80 --dry-run", "ports", "ports -o json", "diff", "diff -o json",
+    "restore --dry-run", "restore --firewall --dry-run", "restore --install --dry-run", "repair --dry-run",
+    "adopt --dry-run", "adopt --dry-run -o json", "sandbox ls", "sandbox create red --dry-run",
+    "sandbox rm green --dry-run", "run --network lan --dry-run -- true", "show", "gc --dry-run",
+    "undo last --dry-run", "history",
+)  # fmt: skip
+
+
+def test_every_verb_that_can_only_look_is_tried() -> None:
+    tried = (*LOOKING, *ON_NETWORKS, "attach", "detach")
+    can = [verb for verb in VERBS if any("--dry-run" in option.names for option in load(verb).options)]
+    assert [verb for verb in can if not any(words.startswith(verb) for words in tried)] == []
+
+
+@pytest.fixture(scope="module")
+def desk_with_networks(
+    module_host: Host, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Host, Recorder, Shims]:
+    host, folder = module_host, tmp_path_factory.mktemp("reading")
+    _write_storage(folder)
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
+    host.must("network", "create", "spare", "--subnet", "10.22.0.0/24")
+    for name in ("blue", "green"):
+        host.must("sandbox", "create", name)
+    host.must("network", "connect", "lan", "netns:blue", "--publish", "8000:80")
+    shims = Shims(folder / "shims")
+    return host, Recorder(folder / "trace", (f"{shims.folder}/calls",)), shims
+
+
+@pytest.mark.xdist_group("reading of networks")
+@pytest.mark.parametrize("words", some(ON_NETWORKS))
+def test_looking_at_networks_changes_nothing(
+    desk_with_networks: tuple[Host, Recorder, Shims], cases: Cases, words: str
+) -> None:
+    host, recorder, shims = desk_with_networks
+    before, state = host.snapshot(), _state(host)
+    shims.set()
+    storage = str(shims.folder.parent / "storage.conf")
+    env = {**shims.env, "PYTHONDONTWRITEBYTECODE": "1", "CONTAINERS_STORAGE_CONF": storage}
+    done = host.run(*recorder.argv(*host.nettool_argv(*words.split())), env=env)
+    assert done.returncode == 0, done.stderr
+    # The process that `run` starts has a namespace of its own from the first, and changes that.
+    if not words.startswith("run "):
+        assert joined(shims.changes) == ""
+        assert recorder.changes() == []
+    assert _state(host) == state
+    assert difference(before, host.snapshot()) == ""
+    cases.add()
 
 
 # --- the filter catches what does change something
