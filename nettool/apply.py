@@ -27,7 +27,7 @@ from nettool.host import NETNS_FOLDER, read_facts
 from nettool.journal import begin
 from nettool.parenteffects import Marked, OnParent
 from nettool.pinning import View
-from nettool.plan import Status, decide, undo_steps
+from nettool.plan import Status, decide, needs_sandbox, undo_steps
 from nettool.processes import read_process
 from nettool.run import Started
 from nettool.store.records import put_back_records, write_records
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from nettool.history import Timer
     from nettool.journal import Journal, Undoing
     from nettool.locks import Locks
+    from nettool.model import Sandbox
     from nettool.plan import Plan, Step
 
 # To move an interface into another namespace the kernel waits for all its readers: 10 to 20 ms.
@@ -85,6 +86,8 @@ class _Transaction:
         # The host as a rollback has read it last.
         self.seen: Facts | None = None
         self.recorded = False
+        # Whether the sandbox has gone meanwhile, with what a rollback would have made again.
+        self.lost = False
         self.signal: int | None = None
 
 
@@ -116,7 +119,9 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
             disarm(journal.id, timer)
         transaction.seen = None
         steps = tuple(transaction.to_do[k] for k in transaction.started)
-        undo = undo_steps(plan.inverse, plan.restores, steps)
+        whole = undo_steps(plan.inverse, plan.restores, steps)
+        undo = without_gone(whole, plan.sandboxes)
+        transaction.lost = undo != whole
         left = roll_back(undo, lambda: _read_again(transaction), journal, locks, transaction.view)
         if transaction.recorded:
             left += put_back_records(plan.changes, plan.networks)
@@ -277,6 +282,18 @@ def _check_identity(plan: Plan) -> None:
             )
 
 
+def without_gone(steps: tuple[Step, ...], sandboxes: tuple[Sandbox, ...]) -> tuple[Step, ...]:
+    """Leave out what can no longer be made again, where the sandboxes have gone: it went with them."""
+    if not sandboxes or any(map(_is_there, sandboxes)):
+        return steps
+    return tuple(step for step in steps if not needs_sandbox(step))
+
+
+def _is_there(sandbox: Sandbox) -> bool:
+    places = (sandbox.path, f"{NETNS_FOLDER}/{sandbox.netns.name}")
+    return any(_inode(place) == sandbox.netns.inode for place in places)
+
+
 def _inode(path: str) -> int | None:
     try:
         return os.stat(path).st_ino
@@ -364,7 +381,8 @@ def _explain(transaction: _Transaction, failure: str, left: list[str], *, before
     # A rollback ends with a look at the host.
     after = fingerprint(transaction.seen or _read_again(transaction))
     if transaction.ran:
-        host = f"as before: what ran was taken back (before {before}, after {after})"
+        gone = ", save for what has gone with the sandbox" if transaction.lost else ""
+        host = f"as before{gone}: what ran was taken back (before {before}, after {after})"
         error = LockBusy if transaction.busy else NettoolError
         return error(what, why=(failure,), host=host)
     return Refused(what, why=(failure,))

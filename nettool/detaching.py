@@ -13,7 +13,7 @@ from nettool.interfaces import cabled, interface_of, marked
 from nettool.iproute import CLASSIC, MODERN
 from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect, lower
-from nettool.plan import Change, NetworkChange, Plan, Scope, Status, decide, inverse
+from nettool.plan import Change, NetworkChange, Plan, Scope, Status, decide, inverse, needs_sandbox
 from nettool.presence import PRESENT
 from nettool.recognizing import Found, by_mark, recognize
 from nettool.resolve import Findings, check_dialect, resolve_sandbox
@@ -269,7 +269,9 @@ def restore(record: Record, facts: Facts) -> tuple[Step, ...]:
         mac=inner.mac if inner and record.endpoint.has_mac else record.endpoint.mac,
     )
     steps = (s for s in lower(endpoint, record.dialect) if s.makes.key in record.made)
-    if interface_of(record.endpoint, facts) is None:
+    if inside is None:
+        steps = (s for s in steps if not needs_sandbox(s))
+    elif interface_of(record.endpoint, facts) is None:
         # What has its name by now is another endpoint's.
         steps = (s for s in steps if not s.touches or isinstance(s.makes, NetnsName))
     return tuple(s for s in steps if s.makes.state(facts) == PRESENT)

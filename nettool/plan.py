@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 import re
 
-from nettool.effects import Gone, Sysctl
+from nettool.effects import Gone, NetnsName, PortSetting, Sysctl, VethPair
 from nettool.firewalleffects import Chain, Rule
 from nettool.netnseffects import Loopback
+from nettool.parenteffects import OnParent
 from nettool.presence import Presence
 from nettool.value import Value, replace
 
@@ -292,6 +293,19 @@ def undo_steps(inverted: bool, restores: tuple[Step, ...], started: tuple[Step, 
     if not started:
         return ()
     return restores if inverted else inverse(started)
+
+
+def needs_sandbox(step: Step) -> bool:
+    """Whether what a step makes goes with the sandbox: its cable, and all that is on either end.
+
+    A link may lead to a process that has ended, while the kernel gives no name to what is not there.
+    """
+    if isinstance(step.makes, Gone):
+        return False
+    if isinstance(step.makes, NetnsName):
+        return step.do.argv[0] != "ln"
+    on_cable = isinstance(step.makes, (VethPair, OnParent, PortSetting))
+    return on_cable or step.touches or (step.scope is Scope.ENDPOINT and isinstance(step.undo, GoesWith))
 
 
 def _opposite(fact: Fact | Gone) -> Fact | Gone:

@@ -158,7 +158,8 @@ def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact,
         return _found_or_kept(request)
     if isinstance(request, (Attach, Detach, Connect, Publish, Unpublish, CreateSandbox)):
         own = Target("netns", request.name) if isinstance(request, CreateSandbox) else request.target
-        return (find(own),)
+        found = find(own)
+        return (found, *_as_it_was(found)) if isinstance(request, (Detach, Unpublish)) else (found,)
     if isinstance(request, Adopt):
         return (*find_all(), *_named_by_pid()) if request.bridge is None else ()
     if isinstance(request, (RemoveSandbox, Collect)):
@@ -185,12 +186,25 @@ def _on_record(request: Collect) -> tuple[SandboxFact, ...]:
 def _found_or_kept(request: Disconnect) -> tuple[SandboxFact, ...]:
     """Return whom a request means; a container that was removed may be on the network's record still."""
     try:
-        return (find(request.target),)
+        found = find(request.target)
     except TargetNotFound:
         record = records_for(request).network(request.network)
-        if record is None or record.kept_as(request.target) is None:
+        kept = record.kept_as(request.target) if record else None
+        if kept is None:
             raise
-        return ()
+        return _recorded((kept,))
+    return (found, *_as_it_was(found))
+
+
+def _as_it_was(found: SandboxFact) -> tuple[SandboxFact, ...]:
+    """Return what is on record of one that does not run: its namespace may live on by its name."""
+    return _recorded(found.answers_to) if found.inode is None else ()
+
+
+def _recorded(names: Iterable[str]) -> tuple[SandboxFact, ...]:
+    known = set(names)
+    sandboxes = (record.endpoint.sandbox for record in read_records().endpoints)
+    return as_found(sandbox for sandbox in sandboxes if not known.isdisjoint(sandbox.names))
 
 
 def of_run(run: Logged) -> tuple[SandboxFact, ...]:

@@ -7,7 +7,7 @@ be confirmed is left to its timer, and taken back when that is over.
 
 from __future__ import annotations
 
-from nettool.apply import disarm, roll_back
+from nettool.apply import disarm, roll_back, without_gone
 from nettool.codec import Malformed
 from nettool.confirmation import is_due
 from nettool.errors import Refused, RollbackIncomplete
@@ -105,7 +105,7 @@ def take_back(run: Logged, locks: Locks) -> None:
     if run.timer is not None:
         disarm(run.id, run.timer)
     journal = resume(run.id)
-    undo = undo_steps(run.inverse, run.restores, run.ran)
+    undo = without_gone(undo_steps(run.inverse, run.restores, run.ran), run.sandboxes)
     view = View(NETNS_FOLDER, run.sandboxes)
     left = roll_back(undo, _facts_reader(run, undo), journal, locks, view)
     view.close()

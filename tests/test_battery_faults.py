@@ -18,7 +18,7 @@ from faults import KILL, Planned, Stage, Stages, always, table
 from hosts import HostUnavailableError
 from plan_kinds import DIALECTS, KINDS, SANDBOX, furnish
 from shims import Rule, Shims, commands_in
-from snapshot import difference
+from snapshot import difference, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +124,47 @@ def test_a_cable_that_goes_while_it_is_removed_is_removed(host: Host, tmp_path: 
     done = host.nettool(*scene.detach("classic"), env=shims.env)
     assert done.returncode == 0, done.stderr
     assert difference(before, scene.snapshot()) == ""
+
+
+@pytest.mark.battery("B9")
+@pytest.mark.parametrize("stop", ["kill -TERM $nettool", "kill -9 $nettool", "exit 3"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_stopped_detachment_makes_nothing_for_a_sandbox_that_has_gone(
+    host: Host, tmp_path: Path, dialect: str, stop: str
+) -> None:
+    """Its cable went along, and a new one would lead nowhere."""
+    scene, shims = furnish(host, KINDS[0]), Shims(tmp_path / "shims")
+    host.must(*scene.attach(dialect))
+    steps = commands_in(host.must(*scene.detach(dialect, "--dry-run")))
+    removal = next(words for words in steps if words[:3] == ("ip", "link", "del"))
+    # A namespace that has a name of its own is there until that goes.
+    gone = f"kill -9 {scene.pid}; outside ip netns del {scene.pid}; sleep 0.2"
+    shims.set(Rule(removal, f'"$real" "$@"; {gone}; {stop}; exit 0'))
+    done = host.nettool(*scene.detach(dialect), env=shims.env)
+    assert done.returncode in (143, -signal.SIGKILL, 1), done.stderr
+    host.must("recover")
+    assert removal[-1] not in host.check("ip", "-o", "link")
+    host.must("gc")
+    assert list(host.path("/run/netns").iterdir()) == []
+    assert list(host.path("/run/nettool/endpoints").iterdir()) == []
+
+
+@pytest.mark.battery("B1")
+def test_a_namespace_that_lives_on_by_its_name_is_as_before(host: Host, tmp_path: Path) -> None:
+    """Its process has ended; to detach that fails at the last step."""
+    scene, shims = furnish(host, KINDS[0]), Shims(tmp_path / "shims")
+    host.must(*scene.attach("modern"))
+    host.kill(scene.pid)
+    name = f"/run/netns/{scene.pid}"
+    steps = commands_in(host.must(*scene.detach("modern", "--dry-run")))
+    before = snapshot([name], host=host.pid)
+    assert any(part.startswith(name) for part in before)
+    shims.set(Rule(steps[-1], "exit 3"))
+    done = host.nettool(*scene.detach("modern"), env=shims.env)
+    assert done.returncode == 1, done.stderr
+    assert difference(before, snapshot([name], host=host.pid)) == ""
+    host.must(*scene.detach("modern"))
+    assert list(host.path("/run/netns").iterdir()) == []
 
 
 # --- B2: nettool is killed
