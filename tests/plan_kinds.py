@@ -49,11 +49,16 @@ NO_IPV6: Final = ("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.def
 
 def with_dialects(names: Iterable[str]) -> list[ParameterSet]:
     """Return each name with a dialect in turn, as test parameters; with both when all is tested."""
-    return [
-        pytest.param(name, dialect, id=f"{name}-{dialect}")
-        for number, name in enumerate(names)
-        for dialect in (DIALECTS if FULL else (DIALECTS[number % 2],))
-    ]
+    return [_param(name, dialect) for name in names for dialect in DIALECTS] if FULL else in_turn(names)
+
+
+def in_turn(names: Iterable[str]) -> list[ParameterSet]:
+    """Return each name with a dialect in turn, as test parameters."""
+    return [_param(name, DIALECTS[number % 2]) for number, name in enumerate(names)]
+
+
+def _param(name: str, dialect: str) -> ParameterSet:
+    return pytest.param(name, dialect, id=f"{name}-{dialect}")
 
 
 def some(things: Sequence[T]) -> Sequence[T]:

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from plan_kinds import ATTACHMENTS, furnish, some, with_dialects
+from plan_kinds import ATTACHMENTS, furnish, in_turn, some
 from real import IMAGE
 from snapshot import difference
 
@@ -51,7 +51,7 @@ def _adopt(host: Host, *options: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("name", "dialect"), with_dialects(some([kind.name for kind in ADOPTED])))
+@pytest.mark.parametrize(("name", "dialect"), in_turn(some([kind.name for kind in ADOPTED])))
 def test_an_endpoint_without_its_record(host: Host, name: str, dialect: str) -> None:
     scene = furnish(host, BY_NAME[name], dialect)
     before = scene.snapshot()
@@ -86,7 +86,7 @@ SCRIPTED: Final = (
 )
 
 
-@pytest.mark.parametrize(("name", "dialect"), with_dialects(some(SCRIPTED)))
+@pytest.mark.parametrize(("name", "dialect"), in_turn(some(SCRIPTED)))
 def test_what_a_script_made(host: Host, tmp_path: Path, name: str, dialect: str) -> None:
     scene = furnish(host, BY_NAME[name], dialect)
     before = scene.snapshot()
@@ -118,7 +118,7 @@ NETWORKS: Final = {
 PUBLISHED: Final = ("8080:80", "127.0.0.1:9090:90", "8000-8003:80-83/udp")
 
 
-@pytest.mark.parametrize(("name", "dialect"), with_dialects(some(list(NETWORKS))))
+@pytest.mark.parametrize(("name", "dialect"), in_turn(some(list(NETWORKS))))
 def test_a_network_and_all_on_it(host: Host, name: str, dialect: str) -> None:
     host.check("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
     pids = [host.container(), host.container()]

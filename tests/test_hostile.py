@@ -176,7 +176,8 @@ def test_no_script_runs_what_a_name_says(
     _tools_that_do_nothing(tools)
     folder.mkdir()
     for number, (planned, facts) in enumerate(_all_plans(dialect)):
-        if not FULL and number % 2 != DIALECTS.index(dialect):
+        # What one dialect leaves out, the other one takes.
+        if (number + number // 4) % 2 != DIALECTS.index(dialect):
             continue
         text = _written(form, planned, facts, capsys)
         script = "\n".join(_blocks(text)) if form == "runbook" else text

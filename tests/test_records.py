@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from plan_kinds import FULL
 from snapshot import difference
 from warm import KILLED
 
@@ -164,7 +163,7 @@ def _from_the_verification(scene: Scene) -> Iterator[int]:
     while late - early > 6:
         middle = (early + late) // 2
         early, late = (early, middle) if _is_late(scene, middle) else (middle, late)
-    return itertools.count(max(0, late - 6), 2 if FULL else 3)
+    return itertools.count(max(0, late - 6), 3)
 
 
 def _is_late(scene: Scene, number: int) -> bool:
@@ -178,7 +177,7 @@ def _is_late(scene: Scene, number: int) -> bool:
 @every_change
 def test_killed_while_the_database_is_written(host: Host, name: str) -> None:
     scene = Scene(host, name)
-    for number in itertools.count(step=1 if FULL else 2):
+    for number in itertools.count(step=2):
         env = {"NETTOOL_KILL_SQL": str(number)}
         killed = scene.killed(first="kill_in_sqlite", env=env)
         if scene.recover():
