@@ -78,6 +78,12 @@ class Planned:
         """Return the plan for a host that looks as this one's does when nothing of it has been done."""
         return dataclasses.replace(self, verb="do")
 
+    def alike(self) -> Planned:
+        """Return one plan for all those whose hosts look alike before they are carried out."""
+        shared = self.verb == "do" and not self.kind.first
+        dialect = self.kind.verbs.dialects[0] if shared else self.dialect
+        return dataclasses.replace(self, dialect=dialect, number=0)
+
 
 def table() -> list[ParameterSet]:
     """Return every plan as a test parameter.

@@ -345,6 +345,7 @@ class Bystanders:
 
     def look(self, planned: Planned, act: str) -> dict[str, str]:
         """Return what a host looks like after an act. Each is looked at once."""
+        planned = planned.alike()
         if (planned, act) not in self._seen:
             stages = self._stages.setdefault(planned, Stages(planned, self._folder))
             stage = stages.ready()
