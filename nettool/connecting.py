@@ -20,11 +20,12 @@ from nettool.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
     from typing import Final
 
     from nettool.facts import Facts, SandboxFact
     from nettool.ipam import Subnet
-    from nettool.model import Endpoint, Network, NetworkRecord, Records
+    from nettool.model import Endpoint, Network, NetworkRecord, Record, Records
     from nettool.request import Disconnect
 
 WAITING: Final = ("created", "exited", "stopped", "configured", "initialized")
@@ -98,20 +99,21 @@ def _put_on_record(request: Attach, facts: Facts, records: Records) -> Plan:
     if found is None:
         raise ValueError(f"{request.target} was not looked for")
     note = f"{request.target} is {found.state}: it is wired when it runs, by `nettool restore`"
-    imagined = plan_attach(request, *_as_if_running(found, facts, records))
+    left = {each.endpoint.host_end for each in _endpoints_of(request.target, facts, records)}
+    imagined = plan_attach(request, *_as_if_running(found, left, facts, records))
     return Plan(
         request, "", imagined.dialect, (), (), (),
         problems=imagined.in_the_way, notes=(note, *imagined.notes),
     ).against(facts)  # fmt: skip
 
 
-def _as_if_running(found: SandboxFact, facts: Facts, records: Records) -> tuple[Facts, Records]:
+def _as_if_running(
+    found: SandboxFact, left: Container[str], facts: Facts, records: Records
+) -> tuple[Facts, Records]:
     """Return the facts and records as they were if a container had just started, with `lo` alone.
 
-    What is left of its last life is gone then: `nettool restore` clears it away first.
+    `left` are the host ends of its last life: `nettool restore` clears away what is left of that first.
     """
-    sandbox = resolve_sandbox(Target(*found.answers_to[0].split(":", 1)), facts, Findings())
-    left = {record.endpoint.host_end for record in endpoints_of(sandbox, facts, records)}
     running = replace(found, state="running", inode=_IMAGINED, detail="")
     inside = NamespaceFacts(_IMAGINED, links=(LinkFact("lo", 1, "", "00:00:00:00:00:00", 65536, up=True),))
     firewall = facts.firewall
@@ -262,6 +264,9 @@ def _used(record: NetworkRecord, facts: Facts, records: Records) -> frozenset[st
 
 
 def _endpoint_on(record: NetworkRecord, target: Target, facts: Facts, records: Records) -> Endpoint | None:
-    sandbox = resolve_sandbox(target, facts, Findings())
-    there = endpoints_of(sandbox, facts, records)
+    there = _endpoints_of(target, facts, records)
     return next((each.endpoint for each in there if each.endpoint.bridge == record.network.bridge), None)
+
+
+def _endpoints_of(target: Target, facts: Facts, records: Records) -> tuple[Record, ...]:
+    return endpoints_of(resolve_sandbox(target, facts, Findings()), facts, records)

@@ -78,13 +78,15 @@ class Script:
 
     def __init__(self, scene: Scene, path: Path, *argv: str, shims: Shims | None = None) -> None:
         self.scene, self.path, self.shims = scene, path, shims
+        # Every call of a tool is noted, at the cost of a shell for each.
+        self.noted = shims is not None
         done = scene.host.nettool(*argv, "--export", str(path))
         assert done.returncode == 0, done.stderr
         if ALL and shutil.which("shellcheck"):
             _check_shell(path)
 
     def run(self, *action: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        env = self.shims.env if self.shims else None
+        env = self.shims.env if self.shims and self.noted else None
         # Under a job in the background, SIGINT would be ignored, and could not be caught.
         argv = ("env", "--default-signal", "bash", str(self.path), *action)
         done = self.scene.host.run(*argv, env=env)
@@ -95,7 +97,9 @@ class Script:
         """Run it with something happening to it at one of its commands; from then on all is well."""
         assert self.shims is not None
         self.shims.set(Rule(command, then))
+        before, self.noted = self.noted, True
         self.run(status=-signal.SIGKILL)
+        self.noted = before
         self.shims.set()
 
     def edit(self, **values: str) -> None:
@@ -162,6 +166,7 @@ def test_script_does_what_apply_does(
         before, shims = scene.snapshot(), Shims(tmp_path / "shims")
         script = Script(scene, tmp_path / "attach.sh", *scene.do(dialect), shims=shims)
         _check_runs(script, _planned(scene, scene.do(dialect)))
+        script.noted = False
         made = scene.snapshot()
         assert "undone: " in script.run("undo").stdout
         _check_before(before, scene)
@@ -223,6 +228,7 @@ def test_detach_script_that_is_killed(
         attached, shims = scene.snapshot(), Shims(tmp_path / "shims")
         script = Script(scene, tmp_path / "detach.sh", *scene.undo(dialect), shims=shims)
         planned = _planned(scene, scene.undo(dialect))
+        script.noted = False
         script.killed_at(planned[number % len(planned)], f'"$real" "$@"; {KILL}; exit 0')
         script.run("undo")
         assert difference(in_any_order(attached), in_any_order(scene.snapshot())) == ""
