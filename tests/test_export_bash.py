@@ -74,12 +74,12 @@ REPLACED: Final = Kind(
 
 
 class Script:
-    """A script for a scene, and what came of its runs."""
+    """A script for a scene, and what came of its runs; each call of a tool is `noted` by a stand-in."""
+
+    noted = True
 
     def __init__(self, scene: Scene, path: Path, *argv: str, shims: Shims | None = None) -> None:
         self.scene, self.path, self.shims = scene, path, shims
-        # Every call of a tool is noted, at the cost of a shell for each.
-        self.noted = shims is not None
         done = scene.host.nettool(*argv, "--export", str(path))
         assert done.returncode == 0, done.stderr
         if ALL and shutil.which("shellcheck"):
