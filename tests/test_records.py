@@ -163,7 +163,7 @@ def _from_the_verification(scene: Scene) -> Iterator[int]:
     while late - early > 6:
         middle = (early + late) // 2
         early, late = (early, middle) if _is_late(scene, middle) else (middle, late)
-    return itertools.count(max(0, late - 6), 3)
+    return itertools.count(max(0, late - 6), 2)
 
 
 def _is_late(scene: Scene, number: int) -> bool:
