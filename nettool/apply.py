@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from contextlib import nullcontext
 
 from nettool.effects import (
-    Forgotten,
     Gone,
     Inside,
-    NetnsFolder,
-    NetnsName,
-    PortSetting,
-    Route,
-    Sysctl,
     VethPair,
 )
 from nettool.errors import Interrupted, LockBusy, NettoolError, Refused, RollbackIncomplete
-from nettool.fileeffects import File, Folder
 from nettool.fingerprint import fingerprint
-from nettool.firewalleffects import Chain, FlowForgotten, Rule
+from nettool.firewalleffects import FlowForgotten
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
-from nettool.host import NETNS_FOLDER, read_facts
+from nettool.host import read_facts
 from nettool.journal import begin
-from nettool.parenteffects import Marked, OnParent
+from nettool.parenteffects import OnParent
 from nettool.pinning import View
-from nettool.plan import Status, decide, needs_sandbox, undo_steps
-from nettool.processes import read_process
+from nettool.plan import Status, decide, undo_steps
+from nettool.processes import namespace_at, read_process
+from nettool.rollback import reaches_in, roll_back, without_gone
 from nettool.run import Started
 from nettool.store.records import put_back_records, write_records
 
@@ -40,22 +33,14 @@ if TYPE_CHECKING:
 
     from nettool.facts import Facts
     from nettool.history import Timer
-    from nettool.journal import Journal, Undoing
+    from nettool.journal import Journal
     from nettool.locks import Locks
-    from nettool.model import Sandbox
     from nettool.plan import Plan, Step
 
 # To move an interface into another namespace the kernel waits for all its readers: 10 to 20 ms.
 _SLOW: Final = (Inside, VethPair, OnParent)
-# What changes nothing else when it comes or goes, and which sysctls of an interface do not either.
-_ALONE: Final = (
-    Chain, File, FlowForgotten, Folder, Forgotten, Marked, NetnsFolder, NetnsName, PortSetting, Route, Rule,
-)  # fmt: skip
-_ALONE_SYSCTLS: Final = ("route_localnet", "arp_ignore", "accept_ra")
 # Statuses from here on mean that a command was cut off: what it did is not known.
 _KILLED: Final = 124
-# How often a step is taken back at most.
-_TRIES: Final = 2
 _BATCH_FAILED: Final = r"Command failed -:(\d+)"
 # What ip, sysctl, conntrack and both variants of iptables say of what is not there; a link that is no
 # bridge port any more does not support a port's settings.
@@ -79,7 +64,7 @@ class _Transaction:
         self.read = read
         self.journal = journal
         self.locks = locks
-        self.view = View(NETNS_FOLDER, plan.sandboxes)
+        self.view = View(plan.sandboxes)
         self.started: list[int] = []
         self.ran = False
         self.busy = False
@@ -201,7 +186,7 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
     batch = steps[0].do.batch() if len(steps) > 1 else None
     lines = "".join(f"{' '.join(step.do.argv[1:])}\n" for step in steps) if batch else steps[0].do.stdin
     held = transaction.locks.descriptors
-    with transaction.view if any(map(_reaches_in, steps)) else nullcontext():
+    with transaction.view if any(map(reaches_in, steps)) else nullcontext():
         process = Started(batch or steps[0].do.words(), stdin=lines, inherited=held)
     _load_what_follows(steps)
     result = process.finish()
@@ -228,11 +213,6 @@ def _was_gone(step: Step, said: str, transaction: _Transaction) -> bool:
     if _MISSING.search(said) is None or not isinstance(step.makes, (Gone, FlowForgotten)):
         return False
     return decide(step, _read_again(transaction)).status is Status.ALREADY
-
-
-def _reaches_in(step: Step) -> bool:
-    """Whether a step's command looks a sandbox's name up; those that give it work on the name itself."""
-    return step.touches and not isinstance(step.about, NetnsName)
 
 
 def _load_what_follows(steps: tuple[Step, ...]) -> None:
@@ -267,38 +247,19 @@ def _check_identity(plan: Plan) -> None:
             process = read_process(sandbox.pid)
             inode, same_process = process.inode, process.start_time == sandbox.start_time
         else:
-            inode, same_process = _inode(sandbox.path), True
+            inode, same_process = namespace_at(sandbox.path), True
         gone = inode is None and plan.inverse
         if not gone and (inode != sandbox.netns.inode or not same_process):
             raise _StepFailed(
                 f"{sandbox.target} is no longer the sandbox that was planned for "
                 f"(net:[{sandbox.netns.inode}] then, net:[{inode}] now)"
             )
-        named = _inode(f"{NETNS_FOLDER}/{sandbox.netns.name}")
+        named = namespace_at(sandbox.netns.path)
         if named not in (None, sandbox.netns.inode):
             raise _StepFailed(
-                f"{NETNS_FOLDER}/{sandbox.netns.name} leads to another namespace by now "
+                f"{sandbox.netns.path} leads to another namespace by now "
                 f"(net:[{sandbox.netns.inode}] then, net:[{named}] now)"
             )
-
-
-def without_gone(steps: tuple[Step, ...], sandboxes: tuple[Sandbox, ...]) -> tuple[Step, ...]:
-    """Leave out what can no longer be made again, where the sandboxes have gone: it went with them."""
-    if not sandboxes or any(map(_is_there, sandboxes)):
-        return steps
-    return tuple(step for step in steps if not needs_sandbox(step))
-
-
-def _is_there(sandbox: Sandbox) -> bool:
-    places = (sandbox.path, f"{NETNS_FOLDER}/{sandbox.netns.name}")
-    return any(_inode(place) == sandbox.netns.inode for place in places)
-
-
-def _inode(path: str) -> int | None:
-    try:
-        return os.stat(path).st_ino
-    except OSError:
-        return None
 
 
 def _verify(plan: Plan, facts: Facts) -> None:
@@ -306,59 +267,6 @@ def _verify(plan: Plan, facts: Facts) -> None:
     if wrong:
         said = "; ".join(f"{d.step.makes.sentence()}: {d.found or 'not so'}" for d in wrong)
         raise _StepFailed(f"the host does not show what was done: {said}")
-
-
-def roll_back(
-    steps: tuple[Step, ...], read: Callable[[], Facts], journal: Undoing, locks: Locks, view: View
-) -> list[str]:
-    """Take back what ran, each step only if it is there; return what could not be taken back.
-
-    What somebody put in a step's way may go with a later one: then it has its turn, or a second one. The
-    host is read again after each step that may take something along, and at the end.
-    """
-    if not steps:
-        return []
-    failures: list[str] = []
-    tries, reached, facts = [0] * len(steps), 1, read()
-    # Those that are not tried now: the last one, and all since the host was read.
-    resting: set[int] = set()
-    stale = False
-    while True:
-        turns = (n for n in range(reached) if tries[n] < _TRIES and n not in resting)
-        at = next((n for n in turns if decide(steps[n], facts).status is Status.TODO), None)
-        if at is not None:
-            failed = _take_back(steps[at], journal, locks, view)
-            failures += failed
-            tries[at] += 1
-            resting.add(at)
-            stale = not failed and _is_alone(steps[at])
-            if not stale:
-                facts, resting = read(), {at}
-        elif reached < len(steps):
-            reached += 1
-        elif stale:
-            facts, resting, stale = read(), set(), False
-        else:
-            break
-    left = [step for step in steps if decide(step, facts).status is Status.TODO]
-    return (failures or [step.makes.sentence() for step in left]) if left else []
-
-
-def _is_alone(step: Step) -> bool:
-    about = step.about
-    return isinstance(about, _ALONE) or (isinstance(about, Sysctl) and about.name.endswith(_ALONE_SYSCTLS))
-
-
-def _take_back(step: Step, journal: Undoing, locks: Locks, view: View) -> list[str]:
-    journal.undoing(step.makes.key)
-    try:
-        with view if _reaches_in(step) else nullcontext():
-            process = Started(step.do.words(), stdin=step.do.stdin, inherited=locks.descriptors)
-    except NettoolError as error:
-        # Rather left than taken from another sandbox.
-        return [f"`{' '.join(step.do.words())}`: {error.what}"]
-    result = process.finish()
-    return [] if result.ok else [f"`{' '.join(step.do.words())}`: {result.stderr.strip()}"]
 
 
 def _read_again(transaction: _Transaction) -> Facts:

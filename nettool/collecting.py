@@ -156,8 +156,7 @@ def place_of(sandbox: Sandbox) -> Target:
     """Return the process, or the path, by which a sandbox was reached."""
     if sandbox.pid is not None:
         return Target("pid", str(sandbox.pid))
-    named = sandbox.path == f"/var/run/netns/{sandbox.netns.name}"
-    return Target("netns", sandbox.netns.name) if named else Target("path", sandbox.path)
+    return Target("netns", sandbox.netns.name) if sandbox.by_name else Target("path", sandbox.path)
 
 
 def known(records: Records) -> tuple[Record, ...]:
@@ -180,7 +179,7 @@ def _record_of(trace: Trace) -> Record | None:
     inode, name, pid = found.groups()
     named, netns = f"netns {name}" in trace.lines, Netns(name, int(inode))
     if pid == "-":
-        sandbox = Sandbox(f"netns:{name}", netns, f"/var/run/netns/{name}", None, None, named)
+        sandbox = Sandbox(f"netns:{name}", netns, netns.path, None, None, named)
     else:
         sandbox = Sandbox(f"pid:{pid}", netns, f"/proc/{pid}/ns/net", int(pid), None, named)
     endpoint = Endpoint(sandbox, "", trace.host_end, naming.peer_of(trace.host_end), "eth0", ())

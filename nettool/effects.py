@@ -69,7 +69,7 @@ class NetnsName(Value):
 
     def sentence(self) -> str:
         """Say it."""
-        return f"/var/run/netns/{self.netns.name} is the sandbox's network namespace"
+        return f"{self.netns.path} is the sandbox's network namespace"
 
 
 class VethPair(Value):

@@ -6,6 +6,7 @@ Facts are plain values. `nettool.host` reads them; `nettool facts` prints them a
 
 from __future__ import annotations
 
+from nettool.naming import NETNS_FOLDER
 from nettool.value import Value, replace
 
 TYPE_CHECKING = False
@@ -28,6 +29,11 @@ class Netns(Value):
 
     name: str
     inode: int | None
+
+    @property
+    def path(self) -> str:
+        """Where its name is."""
+        return f"{NETNS_FOLDER}/{self.name}"
 
 
 class LinkFact(Value):

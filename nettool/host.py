@@ -22,6 +22,7 @@ from nettool.facts import (
     RouteFact,
 )
 from nettool.hostfiles import read_files
+from nettool.naming import NETNS_FOLDER
 from nettool.netnsid import namespace_id
 from nettool.run import Started, find_tools
 from nettool.value import replace
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from nettool.facts import FirewallFacts, SandboxFact
     from nettool.traffic import Traffic
 
-NETNS_FOLDER: Final = "/var/run/netns"
 HOST_NETNS: Final = "/proc/self/ns/net"
 _IPTABLES: Final = {"iptables": 4, "ip6tables": 6}
 _VARIANTS: Final = ("-nft", "-legacy")

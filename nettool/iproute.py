@@ -26,6 +26,7 @@ from nettool.effects import (
     VethPair,
 )
 from nettool.facts import VLAN
+from nettool.naming import NETNS_FOLDER
 from nettool.parenteffects import Marked, OnParent, SubInterface
 from nettool.plan import Command, Entry, GoesWith, Scope, Stays, Step
 from nettool.value import replace
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 CLASSIC: Final = "classic"
 MODERN: Final = "modern"
-NETNS_FOLDER: Final = "/var/run/netns"
 
 PACKAGES: Final = {
     "ip": "iproute2",
@@ -79,7 +79,7 @@ def make_netns_folder() -> Step:
 
 def link_netns_name(sandbox: Sandbox) -> Step:
     """Give the sandbox's namespace a name by a symbolic link, as it is done by hand."""
-    link = f"{NETNS_FOLDER}/{sandbox.netns.name}"
+    link = sandbox.netns.path
     return Step(
         do=Command(("ln", "-s", sandbox.path, link)),
         undo=Command(("rm", link)),

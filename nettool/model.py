@@ -36,6 +36,11 @@ class Sandbox(Value):
     """What it is to be called, where the caller said so."""
 
     @property
+    def by_name(self) -> bool:
+        """Whether it is reached by its namespace's name."""
+        return self.path == self.netns.path
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The targets by which it is known: how it was asked for, and its name in its runtime."""
         return (self.target, *((f"{self.runtime}:{self.container}",) if self.runtime else ()))

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MAX_LENGTH: Final = 15
 """IFNAMSIZ - 1 (include/uapi/linux/if.h): the kernel keeps 16 bytes with the closing NUL."""
 
+NETNS_FOLDER: Final = "/var/run/netns"
+"""Where `ip netns` looks names of namespaces up (ip-netns(8))."""
+
 _MARKED: Final = r"nt[0-9a-f]{10}"
 # Stricter than the kernel, which takes `$(id)` and `-rf`: a name that nettool makes must be safe in
 # every shell, every tool and every log.

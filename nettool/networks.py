@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 DRIVERS: Final = ("bridge", "none", *parents.DRIVERS)
 _LABEL: Final = r"[A-Za-z0-9][A-Za-z0-9_./-]*=.*"
 _LEAST_MTU: Final = {4: 68, 6: 1280}
+# RFC 4291, 4: reserved; the loopback address and IPv4 in IPv6's words lie there.
+_NOT_FOR_HOSTS: Final = "::/8"
 """What an interface must take: IPv4 (RFC 791) and IPv6 (RFC 8200, 5)."""
 
 
@@ -85,6 +87,10 @@ def _network(option: str, text: str) -> IPNetwork:
         raise UsageError(f"{option} {text!r} is no subnet", why=(str(error),)) from error
     if network.num_addresses < 4 or network.prefixlen == 0 or network.is_multicast or network.is_loopback:
         raise UsageError(f"{option} {text!r} is no subnet for a network", why=("it holds no hosts",))
+    if network.version == 6 and network.overlaps(ipaddress.IPv6Network(_NOT_FOR_HOSTS)):
+        raise UsageError(
+            f"{option} {text!r} is no subnet for a network", why=(f"{_NOT_FOR_HOSTS} is reserved",)
+        )
     return network
 
 

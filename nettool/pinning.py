@@ -12,6 +12,7 @@ import os
 
 from nettool.errors import NettoolError
 from nettool.namespaces import MS_BIND, MS_PRIVATE, MS_REC, NEWNS, call
+from nettool.naming import NETNS_FOLDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class View:
     cannot be held, since its name leads to another one.
     """
 
-    def __init__(self, folder: str, sandboxes: Iterable[Sandbox]) -> None:
-        self._folder = os.path.realpath(folder)
+    def __init__(self, sandboxes: Iterable[Sandbox]) -> None:
+        self._folder = os.path.realpath(NETNS_FOLDER)
         self._sandboxes = tuple(sandboxes)
         self._made = False
         self._own: int | None = None
@@ -62,7 +63,7 @@ class View:
         held: list[tuple[str, int]] = []
         try:
             for sandbox in self._sandboxes:
-                fd = _hold(sandbox, self._folder)
+                fd = _hold(sandbox)
                 held += [] if fd is None else [(sandbox.netns.name, fd)]
             if held and os.readlink("/proc/self/root") == "/":
                 self._make_with(held)
@@ -97,13 +98,13 @@ class View:
         call("setns", self._own, NEWNS)
 
 
-def _hold(sandbox: Sandbox, folder: str) -> int | None:
+def _hold(sandbox: Sandbox) -> int | None:
     """Open a sandbox's namespace, by its path or its name; None when neither leads anywhere.
 
     Raises NettoolError when all that is found is another one.
     """
     other = None
-    for path in (sandbox.path, f"{folder}/{sandbox.netns.name}"):
+    for path in (sandbox.path, sandbox.netns.path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

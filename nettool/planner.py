@@ -5,6 +5,9 @@ Pure: the same request, facts and records always give the same plan.
 
 from __future__ import annotations
 
+import ipaddress
+import re
+
 from nettool.errors import Refused, UsageError
 from nettool.plan import Command, Plan
 from nettool.request import (
@@ -27,9 +30,14 @@ from nettool.resolve import check_dialect, parse_attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from nettool.facts import Facts
     from nettool.model import Records
     from nettool.request import OnNetworks, Request, Unpublish
+
+_FREE_WORDS: Final = ("labels", "options")
+_IPV6: Final = "[0-9A-Fa-f.]*:[0-9A-Fa-f.:]+"
 
 
 def plan(request: Request, facts: Facts, records: Records) -> Plan:
@@ -108,6 +116,7 @@ def _plan_on_endpoints(
 
 def check(request: Request) -> None:
     """Refuse a request that no host could carry out, before any host is read. Raises UsageError."""
+    _check_ipv6(request)
     if isinstance(request, (Attach, Connect, Publish)):
         _check_ports(request)
     if isinstance(request, (Attach, Connect)) and request.aliases:
@@ -132,6 +141,24 @@ def check(request: Request) -> None:
         from nettool.adopting import check_adopt
 
         check_adopt(request)
+
+
+def _check_ipv6(request: Request) -> None:
+    """Refuse an IPv4 address in IPv6's words: it is on no wire, and `ip` writes it in another way.
+
+    The mapped ones (::ffff:0:0/96) and the compatible ones (::/96): RFC 4291, 2.5.5.
+    """
+    fields = [value for name, value in vars(request).items() if name not in _FREE_WORDS]
+    texts = [value for value in fields if isinstance(value, str)]
+    texts += [text for value in fields if isinstance(value, tuple) for text in value]
+    for word in (word for text in texts for word in re.findall(_IPV6, text)):
+        try:
+            number = int(ipaddress.IPv6Address(word))
+        except ValueError:
+            continue
+        if number >> 16 and number >> 32 in (0, 0xFFFF):
+            said = ipaddress.IPv4Address(number & 0xFFFFFFFF)
+            raise UsageError(f"{word} is an IPv4 address in IPv6's words: write it as {said}")
 
 
 def _check_ports(request: Attach | Connect | Publish) -> None:

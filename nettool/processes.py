@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from nettool.model import Sandbox
+
 # proc(5), field 3 of stat: Z has ended and waits for its parent, X and x are being removed.
 _ENDED: Final = ("Z", "X", "x")
 # proc(5): starttime is field 22. What follows the name's last ")" begins with field 3.
@@ -46,6 +48,22 @@ def read_process(pid: int) -> ProcessFact:
         return _read(pid, folder)
     finally:
         os.close(folder)
+
+
+def namespace_at(path: str) -> int | None:
+    """Return the inode of the namespace that a path leads to, None when it leads nowhere."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
+def place_of(sandbox: Sandbox) -> str | None:
+    """Return where a known sandbox can still be entered: its name may keep it after its process."""
+    inode = sandbox.netns.inode
+    if inode is None:
+        return None
+    return next((path for path in (sandbox.path, sandbox.netns.path) if namespace_at(path) == inode), None)
 
 
 def parse_stat(text: str) -> tuple[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 from nettool.errors import TargetNotFound
@@ -10,6 +9,7 @@ from nettool.facts import IPVLAN, MACVLAN, VLAN, SandboxFact
 from nettool.host import Reading, read_netns_names
 from nettool.naming import is_marked
 from nettool.plan import namespaces_made, reads_firewall
+from nettool.processes import place_of
 from nettool.request import (
     Adopt,
     Attach,
@@ -228,7 +228,7 @@ def _on_parents() -> tuple[SandboxFact, ...]:
 def as_found(sandboxes: Iterable[Sandbox]) -> tuple[SandboxFact, ...]:
     """Return sandboxes of the past as facts; one whose path leads elsewhere by now is not read."""
     return tuple(
-        SandboxFact((s.target,), "running", _path(s), s.netns.inode)
+        SandboxFact((s.target,), "running", place_of(s) or s.path, s.netns.inode)
         for s in sandboxes
         if s.netns.inode is not None
     )
@@ -237,20 +237,7 @@ def as_found(sandboxes: Iterable[Sandbox]) -> tuple[SandboxFact, ...]:
 def wired(records: Records) -> frozenset[str]:
     """Return the host ends of those endpoints on record whose sandbox is there, and still the same."""
     endpoints = (record.endpoint for record in records.endpoints)
-    return frozenset(e.host_end for e in endpoints if _leads_to(e.sandbox.path, e.sandbox.netns.inode))
-
-
-def _path(sandbox: Sandbox) -> str:
-    """Return where a sandbox can be entered: its process may be gone while its name keeps it."""
-    paths = (sandbox.path, f"/var/run/netns/{sandbox.netns.name}")
-    return next((path for path in paths if _leads_to(path, sandbox.netns.inode)), sandbox.path)
-
-
-def _leads_to(path: str, inode: int | None) -> bool:
-    try:
-        return os.stat(path).st_ino == inode
-    except OSError:
-        return False
+    return frozenset(e.host_end for e in endpoints if place_of(e.sandbox) == e.sandbox.path)
 
 
 def _ask_wire(request: Request, facts: Facts) -> tuple[tuple[str, str], ...]:

@@ -7,16 +7,17 @@ be confirmed is left to its timer, and taken back when that is over.
 
 from __future__ import annotations
 
-from nettool.apply import disarm, roll_back, without_gone
+from nettool.apply import disarm
 from nettool.codec import Malformed
 from nettool.confirmation import is_due
 from nettool.errors import Refused, RollbackIncomplete
 from nettool.history import COMMITTED, INCOMPLETE, NOT_CONFIRMED, TAKEN_BACK
-from nettool.host import NETNS_FOLDER, read_facts
+from nettool.host import read_facts
 from nettool.journal import OPEN, put_away, read_journal, resume, runs
 from nettool.pinning import View
 from nettool.plan import Status, decide, reads_firewall, reads_sysctls, undo_steps
 from nettool.reading import of_run
+from nettool.rollback import roll_back, without_gone
 from nettool.store.records import put_back_records, write_records
 from nettool.store.rundir import boot_id, remove_folder, run_folder
 
@@ -106,7 +107,7 @@ def take_back(run: Logged, locks: Locks) -> None:
         disarm(run.id, run.timer)
     journal = resume(run.id)
     undo = without_gone(undo_steps(run.inverse, run.restores, run.ran), run.sandboxes)
-    view = View(NETNS_FOLDER, run.sandboxes)
+    view = View(run.sandboxes)
     left = roll_back(undo, _facts_reader(run, undo), journal, locks, view)
     view.close()
     if run.recorded:

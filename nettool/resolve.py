@@ -111,11 +111,6 @@ def check_dialect(dialect: str) -> None:
         raise UsageError(f"--dialect {dialect!r} is neither auto, classic nor modern")
 
 
-def _is_mapped(address: IPAddress) -> bool:
-    """Whether it is an IPv4 address in IPv6's words, which is on no wire (RFC 4291, 2.5.5.2)."""
-    return address.version == 6 and address.ipv4_mapped is not None
-
-
 def parse_interface(text: str) -> Interface:
     """Parse an address with its prefix length. Raises UsageError."""
     try:
@@ -133,7 +128,7 @@ def parse_interface(text: str) -> Interface:
         raise UsageError(f"--ip {text} is the address of the network {network} itself")
     if address.version == 4 and address.ip == network.broadcast_address and not point_to_point:
         raise UsageError(f"--ip {text} is the broadcast address of {network}")
-    if address.is_multicast or address.is_unspecified or address.is_loopback or _is_mapped(address.ip):
+    if address.is_multicast or address.is_unspecified or address.is_loopback:
         raise UsageError(f"--ip {text} cannot be the address of an interface")
     return address
 
@@ -188,8 +183,6 @@ def _parse_route(text: str) -> tuple[str, IPAddress | None]:
         raise UsageError(f"--route {text!r} is not CIDR or CIDR,GATEWAY", why=(str(error),)) from error
     if ipaddress.ip_interface(destination).ip != network.network_address:
         raise UsageError(f"--route {text}: {destination} has host bits set", hints=(f"--route {network}",))
-    if _is_mapped(network.network_address):
-        raise UsageError(f"--route {text} leads to an IPv4 address in IPv6's words: write it as IPv4")
     if network.prefixlen == 0:
         raise UsageError(f"--route {text} is the default route; --gateway and --default-route set that")
     if gateway is not None and gateway.version != network.version:

@@ -7,7 +7,8 @@ import os
 from nettool import naming
 from nettool.errors import TargetNotFound, UsageError
 from nettool.facts import SandboxFact
-from nettool.host import HOST_NETNS, NETNS_FOLDER
+from nettool.host import HOST_NETNS
+from nettool.naming import NETNS_FOLDER
 from nettool.processes import read_process
 from nettool.request import RUNTIMES, Target
 

@@ -20,7 +20,7 @@ from nettool.facts import AddressFact, Facts, LinkFact, NamespaceFacts, NetnsNam
 from nettool.locks import Locks
 from nettool.model import Record, Records
 from nettool.pipeline import Mode, carry_out
-from nettool.planner import plan
+from nettool.planner import check, plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,7 @@ def planned(case: Case, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setattr(nettool.apply, "apply", lambda *_: None)
     monkeypatch.setattr(Locks, "acquire", lambda *_: None)
     request, mode = typed(case["request"], monkeypatch)
+    check(request)
     facts = facts_in(case)
     made = plan(request, facts, Records(tuple(records_in(case, monkeypatch))))
     carry_out(made, facts, lambda: facts, Locks("/nowhere", "test"), mode)

@@ -67,7 +67,7 @@ MUTANTS: Final = (
         (FAULTS, "-k", "signal_leaves"),
     ),
     Mutant(
-        "a rollback stops at the first undo", "apply.py",
+        "a rollback stops at the first undo", "rollback.py",
         "        elif reached < len(steps):\n", "        elif reached < 1:\n",
         (FAULTS, "-k", "command_that_fails"),
     ),

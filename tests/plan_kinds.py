@@ -126,10 +126,13 @@ class Kind:
     stays: str = "never"
     verbs: Verbs = ATTACH
 
+    def dialect(self, number: int) -> str:
+        """Return the dialect that is its turn, by its number."""
+        return self.verbs.dialects[number % len(self.verbs.dialects)]
+
     def dialects(self, number: int) -> tuple[str, ...]:
         """Return the dialects to try it in: one in turn, by its number; each when all is tested."""
-        known = self.verbs.dialects
-        return known if FULL else (known[number % len(known)],)
+        return self.verbs.dialects if FULL else (self.dialect(number),)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 import yaml
 from export_plans import PLANS, check_golden, plan_with_path
 from hosts import Host
-from plan_kinds import BY_NAME, CONNECTIONS, NETWORKS, OTHER_UPLINK, PORTS, Kind, furnish, some
+from plan_kinds import BY_NAME, CONNECTIONS, FULL, NETWORKS, OTHER_UPLINK, PORTS, Kind, furnish, some
 from shims import Rule, Shims, commands_in
 from snapshot import difference
 
@@ -131,9 +130,7 @@ def test_ansible_reads_it(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(
-    "NETTOOL_TEST_ALL" not in os.environ, reason="a run takes ten seconds: NETTOOL_TEST_ALL=1"
-)
+@pytest.mark.skipif(not FULL, reason="a run takes ten seconds: NETTOOL_TEST_ALL=1")
 @pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
 def test_run_for_real(tmp_path: Path) -> None:
     kind = Kind("x", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK)
@@ -170,7 +167,7 @@ def test_networks_and_ports_are_played_command_by_command(kind: Kind) -> None:
             assert host.nettool(*argv).returncode == 0
 
 
-@pytest.mark.skipif("NETTOOL_TEST_ALL" not in os.environ, reason="a run takes a minute: NETTOOL_TEST_ALL=1")
+@pytest.mark.skipif(not FULL, reason="a run takes a minute: NETTOOL_TEST_ALL=1")
 @pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
 def test_a_network_for_real(tmp_path: Path) -> None:
     with Host() as host:

@@ -76,6 +76,7 @@ ROOMS: Final = (
     ("nettool.factsfile",),
     ("nettool.reading",),
     ("nettool.confirmation",),
+    ("nettool.rollback",),
     ("nettool.apply",),
     ("nettool.recovery",),
     ("nettool.countdown",),

@@ -150,6 +150,8 @@ def test_a_bridge_that_was_there_keeps_its_options(host: Host) -> None:
         ("a/b", 2, "cannot be the name"),
         ("lan --subnet 10.0.0.1/24", 2, "is no subnet"),
         ("lan --subnet 10.0.0.0/31", 2, "holds no hosts"),
+        ("lan --subnet ::/64", 2, "::/8 is reserved"),
+        ("lan --subnet ::ffff:10.0.0.0/120", 2, "write it as 10.0.0.0"),
         ("lan --subnet 10.0.0.0/24 --subnet 10.0.0.0/16", 2, "overlap"),
         ("lan --subnet 10.0.0.0/24 --gateway 10.1.0.1", 2, "lies in no --subnet"),
         ("lan --subnet 10.0.0.0/24 --gateway 10.0.0.0", 2, "no host address"),

@@ -22,9 +22,8 @@ PLAIN: Final = Kind("plain", "--ip 172.17.0.10/16")
 TWO: Final = Kind("two", "--ip 172.17.0.10/16", bridges=(Bridge(), SECOND_BRIDGE))
 MACS: Final = re.compile(r"([0-9a-f]{1,2}:){5}[0-9a-f]{1,2}|fe80::[0-9a-f:]+")
 CASES: Final = [
-    pytest.param(kind, dialect, id=f"{kind.name}-{dialect}")
+    pytest.param(kind, kind.dialect(number), id=f"{kind.name}-{kind.dialect(number)}")
     for number, kind in enumerate(some(KINDS))
-    for dialect in (kind.verbs.dialects[number % len(kind.verbs.dialects)],)
 ]
 
 

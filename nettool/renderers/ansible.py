@@ -15,7 +15,6 @@ from nettool.plan import Command, Scope
 from nettool.renderers import Escaped, fill, own
 from nettool.renderers.probes import Probe, probe
 from nettool.renderers.variables import (
-    NETNS_FOLDER,
     Kind,
     Slashed,
     Variable,
@@ -117,8 +116,7 @@ def _records(endpoints: tuple[Endpoint, ...], words: Words) -> Iterator[Word]:
 
 def _pin(sandbox: Sandbox) -> str:
     """Return the inode that the sandbox has to have: a name means what it is at any time."""
-    named = sandbox.path == f"{NETNS_FOLDER}{sandbox.netns.name}"
-    return "" if named or sandbox.netns.inode is None else str(sandbox.netns.inode)
+    return "" if sandbox.by_name or sandbox.netns.inode is None else str(sandbox.netns.inode)
 
 
 def _name(variable: Variable) -> Escaped:
@@ -158,7 +156,7 @@ def _task(number: int, step: Step, words: Words, *, inverse: bool) -> _Task:
             is_so = f"{output} == nettool_sandbox.stdout"
         elif step.do.argv[0] == "rm":
             # The link may lead nowhere by now: what counts is where it points.
-            link: Word = (NETNS_FOLDER, *words.netns(fact.netns))
+            link: Word = words.netns_path(fact.netns)
             looked = Probe((("readlink",), link), (fact.path,), exact=True)
     undo = step.undo if isinstance(step.undo, Command) else None
     return _Task(

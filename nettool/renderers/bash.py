@@ -17,7 +17,6 @@ from nettool.renderers import Escaped, fill, own, shell
 from nettool.renderers.looks import Steps, bash_word, join, needed_looks, replaces, width
 from nettool.renderers.variables import (
     CIDRS,
-    NETNS_FOLDER,
     Kind,
     Variable,
     Words,
@@ -158,7 +157,7 @@ class _Script:
         """Return what a script that takes something away prints."""
         ends = [bash_word(self._words.word((Kind.LINK,), e.host_end)) for e in self._endpoints]
         sandboxes = [endpoint.sandbox for endpoint in self._endpoints]
-        names = [bash_word((NETNS_FOLDER, *self._words.netns(sandbox.netns))) for sandbox in sandboxes]
+        names = [bash_word(self._words.netns_path(sandbox.netns)) for sandbox in sandboxes]
         sources = [bash_word(self._words.source(sandbox)) for sandbox in sandboxes]
         heirs = [c.endpoint for c in self._planned.changes if c.present] if self._endpoints else []
         return {
@@ -240,7 +239,7 @@ class _Script:
         sandbox = self._sandbox
         if sandbox is None or self._runtime is not None:
             return False
-        return sandbox.path != f"{NETNS_FOLDER}{sandbox.netns.name}"
+        return not sandbox.by_name
 
     def _pins(self) -> list[tuple[str, str, str, str]]:
         sandbox = self._sandbox
@@ -275,7 +274,7 @@ class _Script:
             return (f"{self._runtime}:", *(v for v in self._words.variables if v.kind is Kind.CONTAINER))
         if sandbox.pid is not None:
             return ("pid:", *self._words.word((Kind.PID,), str(sandbox.pid)))
-        if sandbox.path == f"{NETNS_FOLDER}{sandbox.netns.name}":
+        if sandbox.by_name:
             return ("netns:", *self._words.netns(sandbox.netns))
         return ("path:", *self._words.word((Kind.PATH,), sandbox.path))
 

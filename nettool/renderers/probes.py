@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nettool import effects
 from nettool.firewalleffects import Chain, Rule
-from nettool.renderers.variables import CIDRS, IPS, NETNS_FOLDER, Kind
+from nettool.renderers.variables import CIDRS, IPS, Kind
 from nettool.value import Value
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _probe_link(fact: Fact, words: Words) -> Probe:
         case effects.NetnsFolder(path=folder):
             found = Probe((*_words("stat", "-L", "-c", "%F"), (folder,)), ("directory",), exact=True)
         case effects.NetnsName(netns=netns):
-            path: Word = (NETNS_FOLDER, *words.netns(netns))
+            path: Word = words.netns_path(netns)
             found = Probe((*_words("stat", "-L", "-c", "%i"), path), (str(netns.inode or "?"),), exact=True)
         case effects.VethPair(host_end=host_end):
             shown = (*_words("ip", "-o", "-d", "link", "show", "dev"), words.link(host_end))

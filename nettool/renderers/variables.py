@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from nettool.effects import BridgeMac, Forgotten, Route
 from nettool.ipam import gateway_of
+from nettool.naming import NETNS_FOLDER
 from nettool.plan import Scope
 from nettool.request import RUNTIMES
 from nettool.value import Value
@@ -73,7 +74,6 @@ _AFTER: Final = {
     "add": (Kind.LINK, *CIDRS, *IPS), "replace": (*CIDRS, *IPS),
     "-i": (Kind.BRIDGE,), "-o": (Kind.BRIDGE,), "-s": CIDRS,
 }  # fmt: skip
-NETNS_FOLDER: Final = "/var/run/netns/"
 _CONF: Final = ("net.ipv6.conf.", "net.ipv4.conf.")
 _MARK: Final = "nettool:"
 
@@ -170,7 +170,7 @@ def _of_sandbox(sandbox: Sandbox, *, removed: bool) -> Iterator[Variable]:
         yield Variable("CONTAINER", Kind.CONTAINER, container_of(sandbox), "the container, by name or id")
     if sandbox.pid is not None:
         yield Variable("PID", Kind.PID, str(sandbox.pid), "a process in the sandbox")
-    elif sandbox.path != f"{NETNS_FOLDER}{sandbox.netns.name}":
+    elif not sandbox.by_name:
         yield Variable("NETNS_PATH", Kind.PATH, sandbox.path, "the sandbox's network namespace")
     yield Variable("NETNS", Kind.NETNS, sandbox.netns.name, "the namespace's name under /var/run/netns")
 
@@ -216,12 +216,16 @@ class Words:
         """Return a namespace's name as a word."""
         return self.word((Kind.NETNS,), netns.name)
 
+    def netns_path(self, netns: Netns) -> Word:
+        """Return where a namespace's name is, as a word."""
+        return (f"{NETNS_FOLDER}/", *self.netns(netns))
+
     def source(self, sandbox: Sandbox) -> Word:
         """Return the path that leads to a sandbox's namespace, whatever names it has."""
         if sandbox.pid is not None:
             return ("/proc/", *self.word((Kind.PID,), str(sandbox.pid)), "/ns/net")
-        if sandbox.path == f"{NETNS_FOLDER}{sandbox.netns.name}":
-            return (NETNS_FOLDER, *self.netns(sandbox.netns))
+        if sandbox.by_name:
+            return self.netns_path(sandbox.netns)
         return self.word((Kind.PATH,), sandbox.path)
 
     def do(self, step: Step) -> tuple[Word, ...]:
@@ -252,8 +256,8 @@ class Words:
                 return ("/proc/", variable, "/ns/net")
             if variable.kind is Kind.PATH and word == value:
                 return (variable,)
-            if variable.kind is Kind.NETNS and word == f"{NETNS_FOLDER}{value}":
-                return (NETNS_FOLDER, variable)
+            if variable.kind is Kind.NETNS and word == f"{NETNS_FOLDER}/{value}":
+                return (f"{NETNS_FOLDER}/", variable)
             if variable.kind in _LINKS and not variable.inner and word == f"{_MARK}{value}":
                 return (_MARK, variable)
         key, equals, value = word.partition("=")
