@@ -6,7 +6,6 @@ Pure: the same request, facts and records always give the same plan.
 from __future__ import annotations
 
 import ipaddress
-import re
 
 from nettool.errors import Refused, UsageError
 from nettool.plan import Command, Plan
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
     from nettool.request import OnNetworks, Request, Unpublish
 
 _FREE_WORDS: Final = ("labels", "options")
-_IPV6: Final = "[0-9A-Fa-f.]*:[0-9A-Fa-f.:]+"
+# What stands between the addresses of a text.
+_BESIDE: Final = str.maketrans("[],/=", "     ")
 
 
 def plan(request: Request, facts: Facts, records: Records) -> Plan:
@@ -151,7 +151,8 @@ def _check_ipv6(request: Request) -> None:
     fields = [value for name, value in vars(request).items() if name not in _FREE_WORDS]
     texts = [value for value in fields if isinstance(value, str)]
     texts += [text for value in fields if isinstance(value, tuple) for text in value]
-    for word in (word for text in texts for word in re.findall(_IPV6, text)):
+    words = (word for text in texts for word in text.translate(_BESIDE).split())
+    for word in (word for word in words if word.count(":") > 1):
         try:
             number = int(ipaddress.IPv6Address(word))
         except ValueError:

@@ -53,6 +53,7 @@ _DROPPED_KEYS: Final = frozenset({
 })  # fmt: skip
 _CARRIER_FLAGS: Final = frozenset({"NO-CARRIER", "LOWER_UP", "linkdown"})
 _MULTICAST: Final = re.compile(r"(2(2[4-9]|3\d)|255)\.|ff")
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _COUNTERS: Final = re.compile(r"\[\d+:\d+\]")
 
 
@@ -158,8 +159,7 @@ def _lines(parts: Mapping[str, str]) -> list[str]:
 
 def setns(namespace: int) -> None:
     """Go into an open namespace. (os.setns is Python 3.12's.)"""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(namespace, 0):
+    if _LIBC.setns(namespace, 0):
         raise OSError(ctypes.get_errno(), "setns")
 
 

@@ -189,8 +189,9 @@ def _call(asked: Asked, files: Sequence[int]) -> NoReturn:
             os.close(file)
         _enter(asked.host)
         os.chdir("/")
-        os.environ.clear()
-        os.environ.update(asked.env)
+        for name in os.environ.keys() - asked.env.keys():
+            del os.environ[name]
+        os.environ.update(asked.env.items() - os.environ.items())
         sys.argv = ["nettool", *asked.words]
         if asked.first is not None:
             importlib.import_module(asked.first)
