@@ -21,9 +21,9 @@ from nettool.parenteffects import OnParent
 from nettool.pinning import View
 from nettool.plan import Status, decide, undo_steps
 from nettool.processes import namespace_at, read_process
-from nettool.rollback import reaches_in, roll_back, without_gone
+from nettool.rollback import LOCKED, reaches_in, roll_back, without_gone
 from nettool.run import Started
-from nettool.store.records import put_back_records, write_records
+from nettool.store.records import prepare_records, put_back_records, write_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
     RollbackIncomplete with what is left. A run that is killed is taken back by `nettool.recovery`,
     from its journal.
     """
+    prepare_records(plan.networks)
     journal = begin(plan, facts)
     timer = _arm(plan, journal, wait) if wait else None
     transaction = _Transaction(plan, read, journal, locks)
@@ -103,13 +104,14 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
         if timer is not None:
             disarm(journal.id, timer)
         transaction.seen = None
+        # First of all, since they say what of the host has to be read.
+        unwritten = put_back_records(plan.changes, plan.networks) if transaction.recorded else []
         steps = tuple(transaction.to_do[k] for k in transaction.started)
         whole = undo_steps(plan.inverse, plan.restores, steps)
         undo = without_gone(whole, plan.sandboxes)
         transaction.lost = undo != whole
         left = roll_back(undo, lambda: _read_again(transaction), journal, locks, transaction.view)
-        if transaction.recorded:
-            left += put_back_records(plan.changes, plan.networks)
+        left += unwritten
         journal.end(INCOMPLETE if left else TAKEN_BACK)
         raise _explain(transaction, str(failure), left, before=fingerprint(facts)) from failure
     finally:
@@ -204,7 +206,7 @@ def _execute(steps: tuple[Step, ...], places: range, transaction: _Transaction) 
         transaction.journal.failed(not_run)
         transaction.started = [k for k in transaction.started if k not in not_run]
     said = re.sub(_BATCH_FAILED, "", result.stderr).strip() or result.stdout.strip() or "no message"
-    transaction.busy = "xtables lock" in said
+    transaction.busy = LOCKED in said
     raise _StepFailed(f"`{' '.join(steps[at].do.words())}` ended with status {result.status}: {said}")
 
 
@@ -281,9 +283,7 @@ def _read_again(transaction: _Transaction) -> Facts:
 def _explain(transaction: _Transaction, failure: str, left: list[str], *, before: str) -> NettoolError:
     what = f"cannot {transaction.plan.title}"
     if left:
-        return RollbackIncomplete(
-            what, why=(failure, *left), host="NOT as before: what is above could not be taken back"
-        )
+        return RollbackIncomplete(what, why=(failure, *left))
     if transaction.signal is not None:
         return Interrupted(what, signal=transaction.signal, why=(failure,))
     # A rollback ends with a look at the host.

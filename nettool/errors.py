@@ -55,6 +55,10 @@ class RollbackIncomplete(NettoolError):  # noqa: N818 - reads as what happened
 
     exit_status = 8
 
+    def __init__(self, what: str, *, why: tuple[str, ...]) -> None:
+        host = "NOT as before: what is above could not be taken back"
+        super().__init__(what, why=why, host=host, hints=("nettool recover, when nothing is in its way",))
+
 
 class NotConfirmed(NettoolError):  # noqa: N818 - reads as what happened
     """Nobody confirmed the run in time; it was taken back (exit 9)."""

@@ -7,7 +7,7 @@ import os
 from nettool.collecting import leftovers, leftovers_of, strange_names
 from nettool.locks import HOST, Locks
 from nettool.networks import unused
-from nettool.pipeline import change, make_plan
+from nettool.pipeline import change, make_plan, recover_first
 from nettool.reading import facts_reader, records_for
 from nettool.render import commands
 from nettool.request import Collect, RemoveNetwork
@@ -67,6 +67,7 @@ def gather_after(name: str, mode: Mode) -> None:
 
 def gather(mode: Mode) -> Gathered:
     """Find what is left behind; unless it is a dry run, clear it. Raises NettoolError."""
+    recover_first(mode)
     facts = facts_reader(Collect(""), None)()
     records = records_for(Collect(""))
     plans = []
@@ -83,6 +84,7 @@ def gather(mode: Mode) -> Gathered:
 
 def prune(mode: Mode) -> Gathered:
     """Find the networks that nobody is on; unless it is a dry run, remove them. Raises NettoolError."""
+    recover_first(mode)
     first = RemoveNetwork("")
     names = unused(facts_reader(first, None)(), records_for(first))
     plans = []

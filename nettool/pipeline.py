@@ -106,7 +106,7 @@ def change(request: Request, mode: Mode, agree: Callable[[Plan, Facts], None] | 
 
 
 def _own_the_host(locks: Locks) -> None:
-    """Take the host's lock, and take back what a killed run left."""
+    """Take the host's lock, and take back what a killed run left. Raises Refused while a run waits."""
     from nettool.journal import OPEN, runs
     from nettool.locks import HOST
     from nettool.store.rundir import prepare
@@ -115,12 +115,34 @@ def _own_the_host(locks: Locks) -> None:
     locks.acquire((HOST,))
     if runs(OPEN):
         from nettool.confirmation import refuse_while_waiting
-        from nettool.recovery import recover
 
-        for run in recover(locks):
-            how = "was not confirmed" if run.pending else "was cut off"
-            output.note_line(f"run {run.id} {how} and has been taken back: {run.title}")
+        _recover(locks)
         refuse_while_waiting()
+
+
+def _recover(locks: Locks) -> None:
+    from nettool.recovery import recover
+
+    for run in recover(locks):
+        how = "was not confirmed" if run.pending else "was cut off"
+        output.note_line(f"run {run.id} {how} and has been taken back: {run.title}")
+
+
+def recover_first(mode: Mode) -> None:
+    """Take back what a killed run left, before the host is looked at for what there may be to do."""
+    from nettool.journal import OPEN, runs
+
+    if mode.dry_run or os.geteuid() or not runs(OPEN):
+        return
+    from nettool.locks import HOST, Locks
+    from nettool.store.rundir import run_folder
+
+    locks = Locks(run_folder(), "recover", mode.lock_timeout)
+    try:
+        locks.acquire((HOST,))
+        _recover(locks)
+    finally:
+        locks.release()
 
 
 def take_back_waiting(name: str, mode: Mode) -> bool:

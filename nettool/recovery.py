@@ -114,8 +114,4 @@ def take_back(run: Logged, locks: Locks) -> None:
         left += put_back_records(run.changes, run.networks)
     journal.end(INCOMPLETE if left else how)
     if left:
-        raise RollbackIncomplete(
-            f"cannot take back what run {run.id} left ({run.title})",
-            why=tuple(left),
-            host="NOT as before: what is above could not be taken back",
-        )
+        raise RollbackIncomplete(f"cannot take back what run {run.id} left ({run.title})", why=tuple(left))

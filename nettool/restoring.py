@@ -10,7 +10,7 @@ from __future__ import annotations
 from nettool.connecting import is_waiting, lasting_name
 from nettool.errors import NettoolError, TargetAbsent
 from nettool.gathering import gather, gather_after
-from nettool.pipeline import change, make_plan
+from nettool.pipeline import change, make_plan, recover_first
 from nettool.reading import facts_reader, records_for
 from nettool.request import Connect, RestoreEndpoint, RestoreNetwork, Target
 from nettool.value import Value, replace
@@ -64,6 +64,7 @@ def restore(mode: Mode, *, firewall_only: bool = False, only: str | None = None)
     plans: list[Plan] = []
     failures: list[NettoolError] = []
     waiting: list[tuple[str, str]] = []
+    recover_first(mode)
     if not firewall_only and not mode.dry_run:
         quiet = replace(mode, quiet=True)
         gather(quiet) if only is None else gather_after(only, quiet)

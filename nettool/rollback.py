@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     from nettool.pinning import View
     from nettool.plan import Step
 
+LOCKED: Final = "xtables lock"
+"""What iptables says, among other words, when it has waited for its lock in vain."""
+
 # What changes nothing else when it comes or goes, and which sysctls of an interface do not either.
 _ALONE: Final = (
     Chain, File, FlowForgotten, Folder, Forgotten, Marked, NetnsFolder, NetnsName, PortSetting, Route, Rule,
 )  # fmt: skip
+# Their commands wait for the lock of iptables: when it is not to be had, one has waited for all.
+_FIREWALL: Final = (Chain, Rule)
 _ALONE_SYSCTLS: Final = ("route_localnet", "arp_ignore", "accept_ra")
 # How often a step is taken back at most.
 _TRIES: Final = 2
@@ -50,8 +55,10 @@ def roll_back(
     resting: set[int] = set()
     stale = False
     while True:
+        locked = _FIREWALL if any(LOCKED in failure for failure in failures) else ()
         turns = (n for n in range(reached) if tries[n] < _TRIES and n not in resting)
-        at = next((n for n in turns if decide(steps[n], facts).status is Status.TODO), None)
+        turns = (n for n in turns if not isinstance(steps[n].about, locked))
+        at = next((n for n in turns if _is_to_do(steps[n], facts)), None)
         if at is not None:
             failed = _take_back(steps[at], journal, locks, view)
             failures += failed
@@ -66,8 +73,13 @@ def roll_back(
             facts, resting, stale = read(), set(), False
         else:
             break
-    left = [step for step in steps if decide(step, facts).status is Status.TODO]
-    return (failures or [step.makes.sentence() for step in left]) if left else []
+    left = {n: step.makes.sentence() for n, step in enumerate(steps) if _is_to_do(step, facts)}
+    untried = [sentence for n, sentence in left.items() if not tries[n]]
+    return ([*failures, *untried] or list(left.values())) if left else []
+
+
+def _is_to_do(step: Step, facts: Facts) -> bool:
+    return decide(step, facts).status is Status.TODO
 
 
 def _is_alone(step: Step) -> bool:

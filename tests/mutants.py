@@ -25,6 +25,7 @@ FAULTS: Final = "tests/test_battery_faults.py"
 STORAGE: Final = "tests/test_battery_storage.py"
 CROWD: Final = "tests/test_battery_crowd.py"
 IDENTITY: Final = "tests/test_battery_identity.py"
+RECORDS: Final = "tests/test_records.py"
 CONFIRM: Final = "tests/test_battery_confirm.py"
 
 MUTANTS: Final = (
@@ -70,6 +71,17 @@ MUTANTS: Final = (
         "a rollback stops at the first undo", "rollback.py",
         "        elif reached < len(steps):\n", "        elif reached < 1:\n",
         (FAULTS, "-k", "command_that_fails"),
+    ),
+    Mutant(
+        "what has gone with its sandbox is made again", "rollback.py",
+        "for step in steps if not needs_sandbox(step))", "for step in steps)",
+        (FAULTS, "-k", "stopped_detachment"),
+    ),
+    Mutant(
+        "records are not put back", "apply.py",
+        "unwritten = put_back_records(plan.changes, plan.networks) if transaction.recorded else []",
+        "unwritten: list[str] = []",
+        (RECORDS, "-k", "after_all"),
     ),
     Mutant(
         "who is in the sandbox is not looked at", "apply.py",

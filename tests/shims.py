@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TOOLS: Final = (
     "ip", "brctl", "mkdir", "rmdir", "ln", "rm", "mount", "umount", "sysctl", "nsenter", "bridge", "iptables",
-    "ip6tables", "conntrack", "tee", "dnsmasq", "pkill",
+    "ip6tables", "iptables-legacy", "ip6tables-legacy", "conntrack", "tee", "dnsmasq", "pkill",
 )  # fmt: skip
 FOUND: Final = {tool: shutil.which(tool, path=search_path()) or tool for tool in TOOLS}
 
@@ -169,7 +169,8 @@ def only_reads(call: tuple[str, ...]) -> bool:
     return (
         words[:2] == ("conntrack", "-L")
         or bool({"nt0", "nt1", "nt2"} & set(words))
-        or words[:1] in (("cat",), ("grep",))
+        or words[0] in ("cat", "grep", "ss")
+        or words[0].endswith("-save")
         or (words[:1] == ("ip",) and "-json" in words)
     )
 

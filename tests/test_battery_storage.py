@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from plan_kinds import DIALECTS, FULL, Kind, Scene, furnish, with_dialects
+from faults import in_any_order
+from plan_kinds import BY_NAME, DIALECTS, FULL, Kind, Scene, furnish, with_dialects
 from shims import Rule, Shims, commands_in, only_reads
 from snapshot import difference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from subprocess import CompletedProcess
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     Done = CompletedProcess[str]
 
 PLAIN: Final = Kind("both families", "--ip 172.17.0.10/16 --ip fd00::10/64")
+WITH_A_PORT: Final = BY_NAME["an interface with a port"]
 # What each call can say (the manual pages of section 2); reading cannot be out of space.
 ERRORS: Final = {
     "read": ("EIO",),
@@ -106,11 +108,6 @@ def _onward(calls: Sequence[tuple[str, ...]]) -> Iterator[str]:
         yield f"any:{number}+:{('ENOSPC', 'EROFS', 'EDQUOT', 'EIO')[number % 4]}"
 
 
-def _some(faults: Iterable[str], turn: int) -> list[str]:
-    chosen = list(faults)
-    return chosen if FULL else chosen[turn % 12 :: 12]
-
-
 def _judged(disk: Disk, done: Done) -> list[str]:
     """Return what nettool should not have said about a run on a disk that went wrong."""
     problems = []
@@ -122,7 +119,7 @@ def _judged(disk: Disk, done: Done) -> list[str]:
 
 
 def _compared(scene: Scene, before: Mapping[str, str], when: str) -> list[str]:
-    changed = difference(before, scene.snapshot())
+    changed = difference(in_any_order(before), in_any_order(scene.snapshot()))
     return [f"{when} the host is not as before:\n{changed}"] if changed else []
 
 
@@ -163,21 +160,41 @@ def _calls(disk: Disk, argv: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 FAULTS: Final = {"one call": _each, "all from one on": _onward}
-parts = pytest.mark.parametrize(("part", "dialect"), list(zip(FAULTS, DIALECTS, strict=True)))
+
+
+@dataclass(frozen=True)
+class Going:
+    """Which faults one test goes through, on a plan of which kind."""
+
+    part: str
+    dialect: str
+    kind: Kind
+
+    def faults(self, calls: Sequence[tuple[str, ...]]) -> list[str]:
+        """Return the faults for these calls; of a kind with more steps, which take longer, every fourth."""
+        stride = (1 if FULL else 12) * (1 if self.kind is PLAIN else 4)
+        return list(FAULTS[self.part](calls))[(len(self.part) + len(self.dialect)) % stride :: stride]
+
+
+GOING: Final = [
+    pytest.param(Going(part, dialect, kind), id=f"{part}-{dialect}-{kind.name}")
+    for kind, dialects in ((PLAIN, DIALECTS), (WITH_A_PORT, DIALECTS[::-1]))
+    for part, dialect in zip(FAULTS, dialects, strict=True)
+]
 
 
 @pytest.mark.battery("B5")
-@parts
-def test_attach_on_a_disk_that_goes_wrong(disk: Disk, cases: Cases, part: str, dialect: str) -> None:
-    host, scene = disk.host, furnish(disk.host, PLAIN)
-    attach, detach = scene.attach(dialect), scene.detach(dialect)
+@pytest.mark.parametrize("going", GOING)
+def test_attach_on_a_disk_that_goes_wrong(disk: Disk, cases: Cases, going: Going) -> None:
+    host, scene = disk.host, furnish(disk.host, going.kind)
+    attach, detach = scene.attach(going.dialect), scene.detach(going.dialect)
     host.nettool("recover").check_returncode()
     before = scene.snapshot()
     calls = _calls(disk, attach)
     host.nettool(*detach).check_returncode()
     disk.forget()
     problems = []
-    for fault in _some(FAULTS[part](calls), len(part) + len(dialect)):
+    for fault in going.faults(calls):
         done, wrong = _go_wrong(disk, scene, attach, fault, before)
         cases.add(disk.struck)
         problems += wrong
@@ -191,17 +208,17 @@ def test_attach_on_a_disk_that_goes_wrong(disk: Disk, cases: Cases, part: str, d
 
 
 @pytest.mark.battery("B5")
-@parts
-def test_detach_on_a_disk_that_goes_wrong(disk: Disk, cases: Cases, part: str, dialect: str) -> None:
-    host, scene = disk.host, furnish(disk.host, PLAIN)
-    attach, detach = scene.attach(dialect), scene.detach(dialect)
+@pytest.mark.parametrize("going", GOING)
+def test_detach_on_a_disk_that_goes_wrong(disk: Disk, cases: Cases, going: Going) -> None:
+    host, scene = disk.host, furnish(disk.host, going.kind)
+    attach, detach = scene.attach(going.dialect), scene.detach(going.dialect)
     bare = scene.snapshot()
     host.nettool(*attach).check_returncode()
     calls = _calls(disk, detach)
     host.nettool(*attach).check_returncode()
     wired = scene.snapshot()
     problems = []
-    for fault in _some(FAULTS[part](calls), len(part) + len(dialect)):
+    for fault in going.faults(calls):
         disk.forget()
         done, wrong = _go_wrong(disk, scene, detach, fault, wired)
         cases.add(disk.struck)
@@ -225,17 +242,15 @@ def _cut_off(scene: Scene, shims: Shims, dialect: str, step: int) -> None:
 
 
 @pytest.mark.battery("B5")
-@parts
-def test_recover_on_a_disk_that_goes_wrong(
-    disk: Disk, cases: Cases, tmp_path: Path, part: str, dialect: str
-) -> None:
-    scene, shims = furnish(disk.host, PLAIN), Shims(tmp_path / "shims")
+@pytest.mark.parametrize("going", GOING)
+def test_recover_on_a_disk_that_goes_wrong(disk: Disk, cases: Cases, tmp_path: Path, going: Going) -> None:
+    scene, shims = furnish(disk.host, going.kind), Shims(tmp_path / "shims")
     before = scene.snapshot()
-    _cut_off(scene, shims, dialect, -1)
+    _cut_off(scene, shims, going.dialect, -1)
     calls = _calls(disk, ("recover",))
     problems = []
-    for fault in _some(FAULTS[part](calls), len(part) + len(dialect)):
-        _cut_off(scene, shims, dialect, -1)
+    for fault in going.faults(calls):
+        _cut_off(scene, shims, going.dialect, -1)
         done = disk.run(("recover",), fault)
         cases.add(disk.struck)
         problems += [f"{fault}: {problem}" for problem in _judged(disk, done)]

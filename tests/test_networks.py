@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from plan_kinds import BY_NAME, FORWARDS, furnish
+from plan_kinds import BY_NAME, FORWARDS, FULL, furnish
 from shims import Rule, Shims, commands_in
 from snapshot import difference
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from battery import Cases
     from hosts import Host
 
 
@@ -332,18 +334,48 @@ def test_a_mix_of_the_variants_is_told(legacy: Host) -> None:
     assert "both variants of iptables" in done.stderr
 
 
+# Somebody takes it right before a command, and keeps it for so many seconds.
+_HOLD: Final = """\
+setsid flock --no-fork /run/xtables.lock sleep {seconds} >/dev/null 2>&1 </dev/null &
+echo $! >/run/holder
+while flock -n /run/xtables.lock true; do :; done"""
+_FOR_EVER: Final = 60
+
+
 @pytest.mark.battery("B6")
-def test_a_held_lock_of_iptables_is_told_and_taken_back(legacy: Host) -> None:
-    before, rules = legacy.snapshot(), _legacy_rules(legacy)
-    holder = legacy.popen("flock", "--no-fork", "/run/xtables.lock", "sleep", "60")
-    while legacy.run("flock", "-n", "/run/xtables.lock", "true").returncode == 0:
-        pass
-    done = legacy.nettool("network", "create", "lan", "--subnet", "10.20.0.0/24")
-    legacy.kill(holder.pid)
-    assert done.returncode == 6, done.stderr
-    assert "xtables lock" in done.stderr
-    assert difference(before, legacy.snapshot()) == ""
-    assert _legacy_rules(legacy) == rules
+@pytest.mark.parametrize("seconds", [0.2, 2, _FOR_EVER])
+@pytest.mark.parametrize("variant", ["legacy", "host"])
+def test_the_lock_of_iptables_is_held_at_any_step(
+    request: pytest.FixtureRequest, cases: Cases, tmp_path: Path, variant: str, seconds: float
+) -> None:
+    """A short while is waited for; what could not be taken back after a long one, recover takes back.
+
+    The other variant, which is nftables', knows no lock.
+    """
+    host: Host = request.getfixturevalue(variant)
+    shims, create = Shims(tmp_path / "shims"), ("network", "create", "lan", "--subnet", "10.20.0.0/24")
+    host.must("network", "create", "other", "--subnet", "10.21.0.0/24")
+    before, rules = host.snapshot(), _legacy_rules(host)
+    steps = [words for words in _plan(host, create) if "tables" in words[0]]
+    assert len(steps) > 5
+    # The first and the last one, too, where that takes long.
+    stride = (1 if FULL else 3) if seconds < 1 else (2 if FULL else len(steps) - 1)
+    for words in steps[::stride]:
+        shims.set(Rule(words, _HOLD.format(seconds=seconds)))
+        done = host.nettool(*create, env=shims.env)
+        case = f"{shlex.join(words)}: {done.stderr}"
+        assert words in shims.calls, case
+        host.run("sh", "-c", "kill $(cat /run/holder)")
+        if variant == "legacy" and seconds == _FOR_EVER:
+            assert done.returncode == (6 if words == steps[0] else 8), case
+            assert "xtables lock" in done.stderr, case
+            host.must("recover")
+        else:
+            assert done.returncode == 0, case
+            host.must("network", "rm", "lan")
+        assert difference(before, host.snapshot()) == "", case
+        assert _legacy_rules(host) == rules, case
+        cases.add()
 
 
 # --- the records

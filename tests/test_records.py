@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from shims import Rule as ShimRule
+from shims import Shims, commands_in
 from snapshot import difference
 from warm import KILLED
 
@@ -104,7 +106,7 @@ class Scene:
         """Read all that is on record, without nettool."""
         found = {path.name: json.loads(path.read_text()) for path in self.host.path(ENDPOINTS).glob("*.json")}
         database = self.host.path(STATE) / "state.db"
-        if database.exists():
+        if database.exists() and database.stat().st_size:
             # SQLite follows links by itself, and this way is one of another mount namespace.
             opened = sqlite3.connect(":memory:")
             opened.deserialize(database.read_bytes())
@@ -185,6 +187,75 @@ def test_killed_while_the_database_is_written(host: Host, name: str) -> None:
         if killed is None:
             break
     assert number or name == "publish"
+
+
+# --- a disk that takes nothing
+
+FULL_DISK: Final = f"dd if=/dev/zero of={STATE}/filler bs=4k 2>/dev/null"
+TROUBLES: Final = {
+    "full": (FULL_DISK, f"rm {STATE}/filler"),
+    "read-only": (f"mount -o remount,ro {STATE}", f"mount -o remount,rw {STATE}"),
+}
+# What changes the records of networks.
+LASTING: Final = ("network create", "network rm", "connect", "disconnect")
+
+
+def _disk_of_its_own(host: Host, size: str = "256k") -> None:
+    host.check("mkdir", "-p", "-m", "700", STATE)
+    host.check("mount", "-t", "tmpfs", "-o", f"mode=700,size={size}", "tmpfs", STATE)
+
+
+def _check_nothing_happened(scene: Scene, done: CompletedProcess[str]) -> None:
+    assert "Traceback" not in done.stderr
+    assert difference(scene.start, scene.host.snapshot()) == ""
+    assert scene.host.nettool("recover").returncode == 0
+    assert difference(scene.start, scene.host.snapshot()) == ""
+
+
+@pytest.mark.battery("B5")
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("name", LASTING)
+def test_nothing_is_begun_that_cannot_be_recorded(
+    host: Host, cases: Cases, tmp_path: Path, name: str, trouble: str
+) -> None:
+    _disk_of_its_own(host)
+    scene, shims = Scene(host, name), Shims(tmp_path / "shims")
+    begin, end = TROUBLES[trouble]
+    host.run("sh", "-c", begin)
+    done = host.nettool(*scene.change.done.split(), env=shims.env)
+    assert done.returncode == 4, done.stderr
+    assert "cannot be written" in done.stderr
+    assert shims.changes == []
+    _check_nothing_happened(scene, done)
+    host.check("sh", "-c", end)
+    assert scene.read() == scene.records
+    scene.must(scene.change.done)
+    assert scene.read() == scene.afterwards
+    cases.add()
+
+
+@pytest.mark.battery("B5")
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("name", LASTING)
+def test_what_cannot_be_recorded_after_all_is_taken_back(
+    host: Host, cases: Cases, tmp_path: Path, name: str, trouble: str
+) -> None:
+    """The disk gets into trouble while the first command runs."""
+    _disk_of_its_own(host)
+    scene, shims = Scene(host, name), Shims(tmp_path / "shims")
+    begin, end = TROUBLES[trouble]
+    steps = commands_in(host.nettool(*scene.change.done.split(), "--dry-run").stdout)
+    shims.set(ShimRule(steps[0], begin))
+    done = host.nettool(*scene.change.done.split(), env=shims.env)
+    assert done.returncode == 1, done.stderr
+    assert "state.db" in done.stderr
+    assert len(shims.changes) > len(steps)
+    _check_nothing_happened(scene, done)
+    host.check("sh", "-c", end)
+    assert scene.read() == scene.records
+    scene.must(scene.change.done)
+    assert scene.read() == scene.afterwards
+    cases.add()
 
 
 # --- the file itself

@@ -7,11 +7,14 @@ import json
 import os
 import time
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import pytest
 from plan_kinds import KINDS, furnish
 from shims import KILL, Rule, Shims, commands_in
 from snapshot import difference
+
+from nettool.cli import VERBS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +37,54 @@ def test_the_next_change_takes_back_what_was_left(host: Host, tmp_path: Path) ->
     assert "was cut off and has been taken back" in done.stderr
     host.nettool(*scene.detach("classic")).check_returncode()
     assert difference(before, scene.snapshot()) == ""
+
+
+# How each verb is called that changes something: what there is to do for it does not matter.
+CHANGING: Final = {
+    "attach": "--pid {pid} --ip 172.17.0.99/16",
+    "detach": "--pid {pid}",
+    "adopt": "",
+    "undo": "last",
+    "recover": "",
+    "gc": "",
+    "network create": "dmz",
+    "network rm": "lan",
+    "network prune": "",
+    "network connect": "lan pid:{pid}",
+    "network disconnect": "lan pid:{pid}",
+    "publish": "pid:{pid} 8080:80",
+    "unpublish": "pid:{pid} --all",
+    "restore": "--firewall",
+    "repair": "",
+    "run": "--network lan -- true",
+    "sandbox create": "red",
+    "sandbox rm": "blue",
+}
+# These only look, or wait, or are about a run that has ended well; `apply` is as what it carries out.
+OTHERS: Final = {
+    "apply", "confirm", "history", "network ls", "network inspect", "ports", "watch", "diff", "sandbox ls",
+    "sandbox exec", "show", "facts", "lab",
+}  # fmt: skip
+
+
+def test_every_verb_is_known_to_change_something_or_not() -> None:
+    assert {*CHANGING, *OTHERS} == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", CHANGING)
+def test_every_change_begins_with_what_was_left(host: Host, tmp_path: Path, verb: str) -> None:
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
+    host.must("sandbox", "create", "blue")
+    scene, shims = furnish(host, PLAIN), Shims(tmp_path / "shims")
+    steps = commands_in(host.must(*scene.attach("classic", "--dry-run")))
+    shims.set(Rule(steps[-1], f"{KILL}exit 1"))
+    host.nettool(*scene.attach("classic"), env=shims.env)
+    assert os.listdir(host.path("/run/nettool/tx")) != []
+    done = host.nettool(*verb.split(), *CHANGING[verb].format(pid=scene.pid).split())
+    assert "Traceback" not in done.stderr
+    assert "taken back" in done.stdout + done.stderr
+    assert os.listdir(host.path("/run/nettool/tx")) == []
+    assert "172.17.0.10" not in host.inside(scene.pid, "ip", "address")
 
 
 def test_the_last_fifty_runs_are_kept(host: Host) -> None:

@@ -7,6 +7,7 @@ writing. A record is one JSON value, as `nettool.codec` writes it; columns are w
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 
@@ -37,6 +38,8 @@ _MIGRATIONS: Final = (
     "",
 )
 _BUSY_SECONDS: Final = 10
+# What SQLite writes for a change: some pages, and their journal.
+_ROOM: Final = 64 * 1024
 
 
 class _HalfWritten(OSError):  # noqa: N818 - it never leaves this module
@@ -98,6 +101,28 @@ def _decoded(name: str, text: str) -> NetworkRecord:
     return record
 
 
+def prepare_networks() -> None:
+    """Make sure, before anything is done, that there is room for records. Raises Refused."""
+    folder = state_folder()
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        check_owner(folder)
+        # A file without a name: nothing of it is left, even by a kill.
+        file = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(file, 0, _ROOM)
+        finally:
+            os.close(file)
+    except OSError as error:
+        # Not every file system can: then what fails at the end is taken back.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+            raise Refused(
+                "the records of networks cannot be written",
+                why=(f"{folder}: {error.strerror}",),
+                hints=("NETTOOL_STATE_DIR=FOLDER for another place",),
+            ) from error
+
+
 def write_networks(changes: Iterable[NetworkChange]) -> None:
     """Record networks that were made, and forget those that were removed, all or none.
 
@@ -141,7 +166,9 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        database.execute("ROLLBACK")
+        # A disk that is full has SQLite roll back by itself.
+        if database.in_transaction:
+            database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
 

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from nettool.plan import Change, NetworkChange
 
 
+def prepare_records(networks: Iterable[NetworkChange]) -> None:
+    """Make sure, before anything is done, that what lasts can be written. Raises Refused."""
+    if tuple(networks):
+        from nettool.store.database import prepare_networks
+
+        prepare_networks()
+
+
 def put_back_records(changes: Iterable[Change], networks: Iterable[NetworkChange]) -> list[str]:
     """Make the records what they were before a run; return what went wrong, for whoever reads it.
 
