@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed"),
 ]
 
-AT_ONCE: Final = 3
+AT_ONCE: Final = 2
 """How many readings a kind of plan goes through before an attachment, and again after it."""
 NOBODY: Final = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 EXPORTS: Final = tuple(f"--export {{folder}}/plan.{suffix}" for suffix in ("sh", "md", "json", "yml", "mmd"))

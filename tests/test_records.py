@@ -205,11 +205,15 @@ def _disk_of_its_own(host: Host, size: str = "256k") -> None:
     host.check("mount", "-t", "tmpfs", "-o", f"mode=700,size={size}", "tmpfs", STATE)
 
 
-def _check_nothing_happened(scene: Scene, done: CompletedProcess[str]) -> None:
+def _check_nothing_happened(scene: Scene, done: CompletedProcess[str], heal: str) -> None:
     assert "Traceback" not in done.stderr
     assert difference(scene.start, scene.host.snapshot()) == ""
     assert scene.host.nettool("recover").returncode == 0
     assert difference(scene.start, scene.host.snapshot()) == ""
+    scene.host.check("sh", "-c", heal)
+    assert scene.read() == scene.records
+    scene.must(scene.change.done)
+    assert scene.read() == scene.afterwards
 
 
 @pytest.mark.battery("B5")
@@ -220,17 +224,13 @@ def test_nothing_is_begun_that_cannot_be_recorded(
 ) -> None:
     _disk_of_its_own(host)
     scene, shims = Scene(host, name), Shims(tmp_path / "shims")
-    begin, end = TROUBLES[trouble]
+    begin, heal = TROUBLES[trouble]
     host.run("sh", "-c", begin)
     done = host.nettool(*scene.change.done.split(), env=shims.env)
     assert done.returncode == 4, done.stderr
     assert "cannot be written" in done.stderr
     assert shims.changes == []
-    _check_nothing_happened(scene, done)
-    host.check("sh", "-c", end)
-    assert scene.read() == scene.records
-    scene.must(scene.change.done)
-    assert scene.read() == scene.afterwards
+    _check_nothing_happened(scene, done, heal)
     cases.add()
 
 
@@ -243,18 +243,14 @@ def test_what_cannot_be_recorded_after_all_is_taken_back(
     """The disk gets into trouble while the first command runs."""
     _disk_of_its_own(host)
     scene, shims = Scene(host, name), Shims(tmp_path / "shims")
-    begin, end = TROUBLES[trouble]
+    begin, heal = TROUBLES[trouble]
     steps = commands_in(host.nettool(*scene.change.done.split(), "--dry-run").stdout)
     shims.set(ShimRule(steps[0], begin))
     done = host.nettool(*scene.change.done.split(), env=shims.env)
     assert done.returncode == 1, done.stderr
     assert "state.db" in done.stderr
     assert len(shims.changes) > len(steps)
-    _check_nothing_happened(scene, done)
-    host.check("sh", "-c", end)
-    assert scene.read() == scene.records
-    scene.must(scene.change.done)
-    assert scene.read() == scene.afterwards
+    _check_nothing_happened(scene, done, heal)
     cases.add()
 
 
