@@ -15,12 +15,12 @@ from nettool.errors import Interrupted, LockBusy, NettoolError, Refused, Rollbac
 from nettool.fingerprint import fingerprint
 from nettool.firewalleffects import FlowForgotten
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
-from nettool.host import read_facts
 from nettool.journal import begin
 from nettool.parenteffects import OnParent
 from nettool.pinning import View
 from nettool.plan import Status, decide, undo_steps
 from nettool.processes import namespace_at, read_process
+from nettool.reading import steps_reader
 from nettool.rollback import LOCKED, reaches_in, roll_back, without_gone
 from nettool.run import Started
 from nettool.store.records import prepare_records, put_back_records, write_records
@@ -276,7 +276,8 @@ def _read_again(transaction: _Transaction) -> Facts:
     try:
         transaction.seen = transaction.read()
     except NettoolError:
-        transaction.seen = read_facts()
+        plan = transaction.plan
+        transaction.seen = steps_reader(plan.sandboxes, (*plan.steps, *plan.restores))()
     return transaction.seen
 
 

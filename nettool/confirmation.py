@@ -19,7 +19,7 @@ from nettool.journal import ENDED, OPEN, read_journal, resume, runs
 from nettool.locks import HOST
 from nettool.processes import read_process
 from nettool.run import find_tools, run, start_detached
-from nettool.store.records import write_records
+from nettool.store.records import prepare_records, write_records
 from nettool.store.rundir import run_folder
 
 TYPE_CHECKING = False
@@ -141,17 +141,26 @@ def _seconds_left(logged: Logged) -> float:
 def confirm(name: str | None) -> Logged:
     """Make a run that waits stay. Call it under the host's lock, after recovery.
 
-    Raises NotConfirmed when the time is over, and Refused when nothing waits.
+    Raises NotConfirmed when the time is over, and Refused when nothing waits or cannot be recorded.
     """
     logged = waiting()
     if logged is None or (name is not None and not logged.id.startswith(name)):
         _say_what_became_of(name)
         raise Refused("no run waits to be confirmed", hints=("nettool history",))
+    prepare_records(logged.networks)
     if logged.timer is None or not disarm(logged.id, logged.timer):
         raise not_confirmed(logged)
-    journal = resume(logged.id)
-    write_records(logged.changes, logged.networks)
-    journal.end(COMMITTED)
+    try:
+        journal = resume(logged.id)
+        write_records(logged.changes, logged.networks)
+        journal.end(COMMITTED)
+    except OSError as error:
+        raise Refused(
+            f"run {logged.id} cannot be recorded: {logged.title}",
+            why=(str(error),),
+            host="as the run has left it; no timer takes it back any more",
+            hints=("nettool recover, to take it back",),
+        ) from error
     return logged
 
 

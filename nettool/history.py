@@ -65,6 +65,11 @@ class Logged(Value):
         return self.timer is not None and self.verified and self.end is None
 
     @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """The steps that were to do, and those that make again what they take away."""
+        return (*self.steps, *self.restores)
+
+    @property
     def ran(self) -> tuple[Step, ...]:
         """The steps that may have changed the host."""
         return tuple(self.steps[place] for place in self.started)

@@ -6,9 +6,9 @@ import re
 
 from nettool.errors import TargetNotFound
 from nettool.facts import IPVLAN, MACVLAN, VLAN, SandboxFact
-from nettool.host import Reading, read_netns_names
+from nettool.host import Reading, read_facts, read_netns_names
 from nettool.naming import is_marked
-from nettool.plan import namespaces_made, reads_firewall
+from nettool.plan import namespaces_made, reads_firewall, reads_sysctls
 from nettool.processes import place_of
 from nettool.request import (
     Adopt,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from nettool.facts import Facts
     from nettool.history import Logged
     from nettool.model import Records, Sandbox
+    from nettool.plan import Step
     from nettool.request import Request
 
 _MOST_PROBES: Final = 16
@@ -70,10 +71,17 @@ def records_for(request: Request) -> Records:
 
 
 class _HostReader:
-    """Reads the host for one request. The first reading is under way as soon as this is made."""
+    """Reads the host for one request. The first reading is under way as soon as this is made.
+
+    What is read is decided then, by records that the request may change.
+    """
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self._runs = _runs(request)
+        of_runs = any(reads_firewall(run.all_steps) for run in self._runs)
+        self._firewall = of_runs or _needs_firewall(request)
+        self._traffic = _is_about_ports(request)
         self._answers: tuple[tuple[str, str], ...] | None = None
         self._earlier: Facts | None = None
         self._reading: Reading | None = self._start()
@@ -83,15 +91,11 @@ class _HostReader:
         request = self._request
         # What is taken away may have to be put back: a detachment knows only later what it was.
         ipv6 = not isinstance(request, Attach) or any(":" in text for text in request.addresses)
-        runs = _runs(request)
-        firewall = _needs_firewall(request) or any(
-            reads_firewall((*run.steps, *run.restores)) for run in runs
-        )
         return Reading(
-            _sandboxes(request, runs),
+            _sandboxes(request, self._runs),
             with_ipv6=ipv6,
-            with_firewall=firewall,
-            with_traffic=_is_about_ports(request),
+            with_firewall=self._firewall,
+            with_traffic=self._traffic,
             earlier=self._earlier,
         )
 
@@ -171,7 +175,7 @@ def _sandboxes(request: Request, runs: tuple[Logged, ...]) -> tuple[SandboxFact,
         record = read_records().endpoint(request.host_end)
         return as_found((record.endpoint.sandbox,)) if record else ()
     on_parents = _on_parents() if runs or isinstance(request, RemoveNetwork) else ()
-    return (*on_parents, *(found for run in runs for found in of_run(run)))
+    return (*on_parents, *(found for run in runs for found in _of_steps(run.sandboxes, run.all_steps)))
 
 
 def _on_record(request: Collect) -> tuple[SandboxFact, ...]:
@@ -207,10 +211,23 @@ def _recorded(names: Iterable[str]) -> tuple[SandboxFact, ...]:
     return as_found(sandbox for sandbox in sandboxes if not known.isdisjoint(sandbox.names))
 
 
-def of_run(run: Logged) -> tuple[SandboxFact, ...]:
-    """Return the sandboxes of a run of the past, with the namespaces that it has made."""
-    made = namespaces_made((*run.steps, *run.restores))
-    return (*as_found(run.sandboxes), *(find(Target("netns", name)) for name in made))
+def steps_reader(sandboxes: Iterable[Sandbox], steps: tuple[Step, ...]) -> Callable[[], Facts]:
+    """Return a function that reads what steps are held against, whether who was asked for is there or not."""
+    ipv6, firewall = reads_sysctls(steps), reads_firewall(steps)
+    earlier: Facts | None = None
+
+    def read() -> Facts:
+        nonlocal earlier
+        found = _of_steps(sandboxes, steps)
+        earlier = read_facts(found, with_ipv6=ipv6, with_firewall=firewall, earlier=earlier)
+        return earlier
+
+    return read
+
+
+def _of_steps(sandboxes: Iterable[Sandbox], steps: Iterable[Step]) -> tuple[SandboxFact, ...]:
+    """Return the sandboxes of the past that steps are about, with the namespaces that these have made."""
+    return (*as_found(sandboxes), *(find(Target("netns", name)) for name in namespaces_made(steps)))
 
 
 def _named_by_pid() -> tuple[SandboxFact, ...]:

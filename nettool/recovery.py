@@ -12,23 +12,18 @@ from nettool.codec import Malformed
 from nettool.confirmation import is_due
 from nettool.errors import Refused, RollbackIncomplete
 from nettool.history import COMMITTED, INCOMPLETE, NOT_CONFIRMED, TAKEN_BACK
-from nettool.host import read_facts
 from nettool.journal import OPEN, put_away, read_journal, resume, runs
 from nettool.pinning import View
-from nettool.plan import Status, decide, reads_firewall, reads_sysctls, undo_steps
-from nettool.reading import of_run
+from nettool.plan import Status, decide, undo_steps
+from nettool.reading import steps_reader
 from nettool.rollback import roll_back, without_gone
 from nettool.store.records import put_back_records, write_records
 from nettool.store.rundir import boot_id, remove_folder, run_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from nettool.facts import Facts
     from nettool.history import Logged
     from nettool.locks import Locks
-    from nettool.plan import Step
 
 
 def recover(locks: Locks) -> tuple[Logged, ...]:
@@ -72,21 +67,8 @@ def _close(name: str, boot: str, locks: Locks) -> Logged | None:
 
 def _stands(run: Logged) -> bool:
     """Whether the host shows what a run has done: a disk that took no line may hide that it was undone."""
-    facts = _facts_reader(run, run.ran)()
+    facts = steps_reader(run.sandboxes, run.all_steps)()
     return all(decide(step, facts).status is Status.ALREADY for step in run.ran)
-
-
-def _facts_reader(run: Logged, steps: tuple[Step, ...]) -> Callable[[], Facts]:
-    """Return a function that reads what these steps of a run are held against."""
-    ipv6, firewall = reads_sysctls(steps), reads_firewall(steps)
-    earlier: Facts | None = None
-
-    def read() -> Facts:
-        nonlocal earlier
-        earlier = read_facts(of_run(run), with_ipv6=ipv6, with_firewall=firewall, earlier=earlier)
-        return earlier
-
-    return read
 
 
 def _read(name: str) -> Logged | None:
@@ -108,7 +90,7 @@ def take_back(run: Logged, locks: Locks) -> None:
     journal = resume(run.id)
     undo = without_gone(undo_steps(run.inverse, run.restores, run.ran), run.sandboxes)
     view = View(run.sandboxes)
-    left = roll_back(undo, _facts_reader(run, undo), journal, locks, view)
+    left = roll_back(undo, steps_reader(run.sandboxes, run.all_steps), journal, locks, view)
     view.close()
     if run.recorded:
         left += put_back_records(run.changes, run.networks)

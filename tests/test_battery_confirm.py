@@ -14,6 +14,7 @@ import pytest
 from plan_kinds import FULL, KINDS, Bridge, Kind, furnish, some
 from shims import KILL, Rule, Shims, commands_in
 from snapshot import difference
+from state_disk import BROKEN, TROUBLES, disk_of_its_own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,6 +115,38 @@ def test_a_word_in_time_keeps_it(host: Host, cases: Cases) -> None:
         host.nettool(*scene.detach("classic")).check_returncode()
         assert difference(before, scene.snapshot()) == ""
         cases.add()
+
+
+@pytest.mark.battery("B15")
+def test_a_word_that_cannot_be_written_down(host: Host, cases: Cases) -> None:
+    """While there is no room for records, the timer goes on; a broken file is found out too late for that."""
+    disk_of_its_own(host)
+    host.must("network", "create", "other", "--subnet", "10.21.0.0/24")
+    before, create = host.snapshot(), ("network", "create", "lan", "--subnet", "10.20.0.0/24")
+    full, heal = TROUBLES["full"]
+    host.must(*create, "--confirm-within", "2m")
+    made = host.snapshot()
+    host.run("sh", "-c", full)
+    refused = host.nettool("confirm")
+    assert (refused.returncode, len(_timers(host))) == (4, 1), refused.stderr
+    assert "cannot be written" in refused.stderr
+    host.check("sh", "-c", heal)
+    host.must("confirm")
+    assert difference(made, host.snapshot()) == ""
+    host.must("network", "rm", "lan")
+    cases.add()
+    host.must(*create, "--confirm-within", "2m")
+    breaks, heal = BROKEN
+    host.check("sh", "-c", breaks)
+    refused = host.nettool("confirm")
+    assert refused.returncode == 4, refused.stderr
+    assert "cannot be recorded" in refused.stderr
+    assert _no_timer_is_left(host)
+    host.check("sh", "-c", heal)
+    host.must("recover")
+    assert difference(before, host.snapshot()) == ""
+    assert "lan" not in host.must("network", "ls")
+    cases.add()
 
 
 @pytest.mark.battery("B15")

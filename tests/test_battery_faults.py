@@ -455,3 +455,32 @@ def test_the_default_route_comes_back_when_the_inner_end_was_renamed(
 ) -> None:
     stage = stages.ready()
     _act_meanwhile(planned, stage, len(stage.steps) - 1, "inner end renamed", bystanders)
+
+
+_PODMAN: Final = """\
+#!/bin/sh
+[ ! -e {folder}/removed ] || {{ echo Error: no such container web >&2; exit 125; }}
+echo '[{{"Id": "{id}", "Name": "web", "Created": "2026-01-02T03:04:05Z",
+       "State": {{"Status": "running", "Running": true, "Pid": {pid}, "ExitCode": 0}}}}]'
+"""
+
+
+@pytest.mark.battery("B9")
+def test_rules_are_put_back_once_when_nobody_knows_the_container_any_more(host: Host, tmp_path: Path) -> None:
+    """Whom the request means cannot be asked again: on the way back, the plan says what is to be read."""
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24", "--bridge-name", "br-lan")
+    shims, pid = Shims(tmp_path / "shims"), host.container()
+    podman = shims.folder / "podman"
+    podman.write_text(_PODMAN.format(folder=shims.folder, id="0123456789ab" * 5 + "0123", pid=pid))
+    podman.chmod(0o755)
+    env = {**shims.env, "CONTAINER_HOST": "unix:///run/podman.sock"}
+    wired = ("--bridge", "br-lan", "--ip", "10.20.0.2/24", "--publish", "8080:80")
+    host.must("attach", "--container", "web", *wired, env=env)
+    before, words = host.snapshot(), ("detach", "--container", "web")
+    steps = commands_in(host.must(*words, "--dry-run", env=env))
+    shims.set(Rule(steps[-1], f'"$real" "$@"; : >{shims.folder}/removed; kill -9 {pid}; exit 3'))
+    done = host.nettool(*words, env=env)
+    assert done.returncode == 1, done.stderr
+    after = host.snapshot()
+    for part in ("host: iptables", "host: ip6tables"):
+        assert sorted(after[part].splitlines()) == sorted(before[part].splitlines())

@@ -15,6 +15,7 @@ import pytest
 from shims import Rule as ShimRule
 from shims import Shims, commands_in
 from snapshot import difference
+from state_disk import BROKEN, STATE, TROUBLES, disk_of_its_own
 from warm import KILLED
 
 import nettool.ipam
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from battery import Cases
     from hosts import Host
 
-STATE: Final = "/run/nettool-state"
 ENDPOINTS: Final = "/run/nettool/endpoints"
 CREATE: Final = "network create lan --bridge-name br-lan --subnet 10.20.0.0/24 --subnet fd20::/64"
 BARE: Final = "network connect lan netns:blue"
@@ -191,18 +191,8 @@ def test_killed_while_the_database_is_written(host: Host, name: str) -> None:
 
 # --- a disk that takes nothing
 
-FULL_DISK: Final = f"dd if=/dev/zero of={STATE}/filler bs=4k 2>/dev/null"
-TROUBLES: Final = {
-    "full": (FULL_DISK, f"rm {STATE}/filler"),
-    "read-only": (f"mount -o remount,ro {STATE}", f"mount -o remount,rw {STATE}"),
-}
 # What changes the records of networks.
 LASTING: Final = ("network create", "network rm", "connect", "disconnect")
-
-
-def _disk_of_its_own(host: Host, size: str = "256k") -> None:
-    host.check("mkdir", "-p", "-m", "700", STATE)
-    host.check("mount", "-t", "tmpfs", "-o", f"mode=700,size={size}", "tmpfs", STATE)
 
 
 def _check_nothing_happened(scene: Scene, done: CompletedProcess[str], heal: str) -> None:
@@ -222,7 +212,7 @@ def _check_nothing_happened(scene: Scene, done: CompletedProcess[str], heal: str
 def test_nothing_is_begun_that_cannot_be_recorded(
     host: Host, cases: Cases, tmp_path: Path, name: str, trouble: str
 ) -> None:
-    _disk_of_its_own(host)
+    disk_of_its_own(host)
     scene, shims = Scene(host, name), Shims(tmp_path / "shims")
     begin, heal = TROUBLES[trouble]
     host.run("sh", "-c", begin)
@@ -241,7 +231,7 @@ def test_what_cannot_be_recorded_after_all_is_taken_back(
     host: Host, cases: Cases, tmp_path: Path, name: str, trouble: str
 ) -> None:
     """The disk gets into trouble while the first command runs."""
-    _disk_of_its_own(host)
+    disk_of_its_own(host)
     scene, shims = Scene(host, name), Shims(tmp_path / "shims")
     begin, heal = TROUBLES[trouble]
     steps = commands_in(host.nettool(*scene.change.done.split(), "--dry-run").stdout)
@@ -251,6 +241,26 @@ def test_what_cannot_be_recorded_after_all_is_taken_back(
     assert "state.db" in done.stderr
     assert len(shims.changes) > len(steps)
     _check_nothing_happened(scene, done, heal)
+    cases.add()
+
+
+@pytest.mark.battery("B5")
+@pytest.mark.parametrize("name", LASTING)
+def test_a_database_that_breaks_meanwhile_does_not_stop_the_way_back(
+    host: Host, cases: Cases, tmp_path: Path, name: str
+) -> None:
+    scene, shims = Scene(host, name), Shims(tmp_path / "shims")
+    breaks, heal = BROKEN
+    steps = commands_in(host.nettool(*scene.change.done.split(), "--dry-run").stdout)
+    shims.set(ShimRule(steps[0], breaks))
+    done = host.nettool(*scene.change.done.split(), env=shims.env)
+    assert done.returncode == 8, done.stderr
+    assert "the records could not be put back" in done.stderr
+    assert difference(scene.start, host.snapshot()) == ""
+    host.check("sh", "-c", heal)
+    scene.must("recover")
+    assert difference(scene.start, host.snapshot()) == ""
+    assert scene.read() == scene.records
     cases.add()
 
 

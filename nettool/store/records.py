@@ -24,7 +24,7 @@ def prepare_records(networks: Iterable[NetworkChange]) -> None:
 def put_back_records(changes: Iterable[Change], networks: Iterable[NetworkChange]) -> list[str]:
     """Make the records what they were before a run; return what went wrong, for whoever reads it.
 
-    What is as it was is left alone: the disk may be one that takes nothing.
+    What is as it was is left alone: the disk may be one that takes nothing. Never raises.
     """
     try:
         there = read_records()
@@ -35,6 +35,8 @@ def put_back_records(changes: Iterable[Change], networks: Iterable[NetworkChange
         write_records(back, _networks_to_put_back(tuple(networks)))
     except OSError as error:
         return [f"the records could not be put back: {error}"]
+    except NettoolError as error:
+        return [f"the records could not be put back: {'; '.join((error.what, *error.why))}"]
     return []
 
 
