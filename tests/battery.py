@@ -85,12 +85,12 @@ class Report:
             cases = values.get("cases")
             part.cases += cases if isinstance(cases, int) and cases else 1
 
-    def table(self) -> str:
-        """Return the figures as a Markdown table."""
+    def table(self, what: str) -> str:
+        """Return the figures of a run of what is named as a Markdown table."""
         minutes = (dt.datetime.now(dt.UTC) - self.started).total_seconds() / 60
         machine = f"Linux {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}"
         lines = [
-            f"{self.started:%Y-%m-%d}, {machine}: {minutes:.0f} minutes for the whole suite.",
+            f"{self.started:%Y-%m-%d}, {machine}: {minutes:.0f} minutes for {what}.",
             "",
             "| part | fault | cases | failed | skipped tests | seconds |",
             "|---|---|---:|---:|---:|---:|",
@@ -107,7 +107,7 @@ class Report:
         )
         return "\n".join(lines) + "\n"
 
-    def write(self) -> None:
+    def write(self, what: str) -> None:
         """Put the figures into the page on reliability."""
         page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(_FIGURES.sub(lambda _: self.table(), page), encoding="utf-8")
+        PAGE.write_text(_FIGURES.sub(lambda _: self.table(what), page), encoding="utf-8")

@@ -87,7 +87,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report, where it is asked for."""
     if "NETTOOL_REPORT" in os.environ and not hasattr(session.config, "workerinput"):
-        _REPORT.write()
+        alone = session.config.getoption("markexpr") == "battery"
+        _REPORT.write("the battery alone" if alone else "the whole suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
