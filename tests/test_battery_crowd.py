@@ -365,9 +365,9 @@ def _go(crowd: Crowd, addresses: Sequence[str], options: Sequence[str], kill: in
 
 # How many addresses there are for the crowd in each of some rounds (0: one for each), and who is patient.
 ROUNDS: Final = {
-    "one address each": (0, 0, 0, 0, 0),
-    "few addresses": (1, 4, 8, 1, 4),
-    "impatient": (0, 1, 4, 8, 4),
+    "one address each": (0, 0, 0, 0, 0, 0),
+    "few addresses": (1, 4, 8, 1, 4, 2, 8),
+    "impatient": (0, 1, 4, 8, 4, 2),
 }
 
 
