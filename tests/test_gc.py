@@ -149,7 +149,8 @@ def test_a_namespace_that_another_process_is_in_stays(host: Host) -> None:
     assert _gc(host) == "nothing to clear away\n"
     assert difference(before, host.snapshot()) == ""
     host.kill(other.pid)
-    assert _gc(host) == f"done: clear away pid:{scene.pid}\n"
+    # Another test that surveys the machine may be in there for a look, and is somebody, too.
+    until(lambda: _gc(host) == f"done: clear away pid:{scene.pid}\n")
 
 
 @pytest.mark.parametrize("lost", ["all", "one"])
