@@ -13,7 +13,7 @@ from nettool.interfaces import cabled, interface_of, marked
 from nettool.iproute import CLASSIC, MODERN
 from nettool.leaving import along_with
 from nettool.lowering import check_tools, choose_dialect, lower
-from nettool.plan import Change, NetworkChange, Plan, Scope, Status, decide, inverse, needs_sandbox
+from nettool.plan import Change, NetworkChange, Plan, Scope, inverse, is_to_do, needs_sandbox
 from nettool.presence import PRESENT
 from nettool.recognizing import Found, by_mark, recognize
 from nettool.resolve import Findings, check_dialect, resolve_sandbox
@@ -77,7 +77,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
 
 def _check_way_in(steps: tuple[Step, ...], facts: Facts, findings: Findings) -> None:
     """Find what has to be done in a namespace that has lost its name."""
-    wanted = {s.do.netns.name: s.do.netns for s in steps if s.do.netns and _is_to_do(s, facts)}
+    wanted = {s.do.netns.name: s.do.netns for s in steps if s.do.netns and is_to_do(s, facts)}
     for name, netns in wanted.items():
         if facts.netns_name(name) is None:
             where = next((s.path for s in facts.sandboxes if s.inode == netns.inode), "/proc/PID/ns/net")
@@ -86,10 +86,6 @@ def _check_way_in(steps: tuple[Step, ...], facts: Facts, findings: Findings) -> 
                 "what is in it is removed under that name",
                 hints=(f"ln -s {where} /var/run/netns/{name}",),
             )
-
-
-def _is_to_do(step: Step, facts: Facts) -> bool:
-    return decide(step, facts).status is Status.TODO
 
 
 def _forgotten(chosen: tuple[Record, ...], sandbox: Sandbox, records: Records) -> Iterator[NetworkChange]:

@@ -251,6 +251,11 @@ def decide(step: Step, facts: Facts) -> Decision:
     return Decision(step, status)
 
 
+def is_to_do(step: Step, facts: Facts) -> bool:
+    """Whether the host does not show yet what a step makes, and nothing is in its way."""
+    return decide(step, facts).status is Status.TODO
+
+
 def inverse(steps: Iterable[Step]) -> tuple[Step, ...]:
     """Turn steps round, last first; what goes with another step needs none of its own."""
     return tuple(

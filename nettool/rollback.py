@@ -9,7 +9,7 @@ from nettool.errors import NettoolError
 from nettool.fileeffects import File, Folder
 from nettool.firewalleffects import Chain, FlowForgotten, Rule
 from nettool.parenteffects import Marked
-from nettool.plan import Status, decide, needs_sandbox
+from nettool.plan import is_to_do, needs_sandbox
 from nettool.processes import place_of
 from nettool.run import Started
 
@@ -58,7 +58,7 @@ def roll_back(
         locked = _FIREWALL if any(LOCKED in failure for failure in failures) else ()
         turns = (n for n in range(reached) if tries[n] < _TRIES and n not in resting)
         turns = (n for n in turns if not isinstance(steps[n].about, locked))
-        at = next((n for n in turns if _is_to_do(steps[n], facts)), None)
+        at = next((n for n in turns if is_to_do(steps[n], facts)), None)
         if at is not None:
             failed = _take_back(steps[at], journal, locks, view)
             failures += failed
@@ -73,13 +73,9 @@ def roll_back(
             facts, resting, stale = read(), set(), False
         else:
             break
-    left = {n: step.makes.sentence() for n, step in enumerate(steps) if _is_to_do(step, facts)}
+    left = {n: step.makes.sentence() for n, step in enumerate(steps) if is_to_do(step, facts)}
     untried = [sentence for n, sentence in left.items() if not tries[n]]
     return ([*failures, *untried] or list(left.values())) if left else []
-
-
-def _is_to_do(step: Step, facts: Facts) -> bool:
-    return decide(step, facts).status is Status.TODO
 
 
 def _is_alone(step: Step) -> bool:

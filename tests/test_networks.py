@@ -370,6 +370,9 @@ def test_the_lock_of_iptables_is_held_at_any_step(
         if variant == "legacy" and long:
             assert done.returncode == (6 if words == steps[0] else 8), case
             assert "xtables lock" in done.stderr, case
+            # One has waited for all.
+            tried = shims.changes[shims.changes.index(words) + 1 :]
+            assert sum("tables" in call[0] for call in tried) == (words != steps[0]), case
             host.must("recover")
         else:
             assert done.returncode == 0, case

@@ -119,7 +119,7 @@ def prepare_networks() -> None:
             raise Refused(
                 "the records of networks cannot be written",
                 why=(f"{folder}: {error.strerror}",),
-                hints=("NETTOOL_STATE_DIR=FOLDER for another place",),
+                hints=("make room there", "or: NETTOOL_STATE_DIR=FOLDER for another place"),
             ) from error
 
 
