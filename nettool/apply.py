@@ -21,7 +21,7 @@ from nettool.pinning import View
 from nettool.plan import Status, decide, undo_steps
 from nettool.processes import namespace_at, read_process
 from nettool.reading import steps_reader
-from nettool.rollback import LOCKED, reaches_in, roll_back, without_gone
+from nettool.rollback import LOCKED, Rollback, reaches_in
 from nettool.run import Started
 from nettool.store.records import prepare_records, put_back_records, write_records
 
@@ -107,11 +107,10 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
         # First of all, since they say what of the host has to be read.
         unwritten = put_back_records(plan.changes, plan.networks) if transaction.recorded else []
         steps = tuple(transaction.to_do[k] for k in transaction.started)
-        whole = undo_steps(plan.inverse, plan.restores, steps)
-        undo = without_gone(whole, plan.sandboxes)
-        transaction.lost = undo != whole
-        left = roll_back(undo, lambda: _read_again(transaction), journal, locks, transaction.view)
-        left += unwritten
+        undo = undo_steps(plan.inverse, plan.restores, steps)
+        rollback = Rollback(undo, journal, locks, transaction.view)
+        left = rollback.run(lambda: _read_again(transaction)) + unwritten
+        transaction.lost = rollback.lost
         journal.end(INCOMPLETE if left else TAKEN_BACK)
         raise _explain(transaction, str(failure), left, before=fingerprint(facts)) from failure
     finally:

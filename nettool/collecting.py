@@ -103,6 +103,12 @@ def leftovers(facts: Facts, records: Records) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*map(_place, _dead(facts, records)), *cables, *orphans)))
 
 
+def held_by_others(facts: Facts, records: Records) -> bool:
+    """Whether somebody is in the namespace of a sandbox whose own process is gone: for a look, maybe."""
+    there = (record for record in known(records) if not _is_dead(record, facts))
+    return any(not _is_where_it_was(record.endpoint.sandbox, facts) for record in there)
+
+
 def strange_names(facts: Facts, records: Records) -> tuple[str, ...]:
     """Return the dead entries of /var/run/netns that no record is about: they may be anybody's."""
     ours = {record.endpoint.sandbox.netns.name for record in _dead(facts, records)}

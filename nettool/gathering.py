@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 
-from nettool.collecting import leftovers, leftovers_of, strange_names
+from nettool.collecting import held_by_others, leftovers, leftovers_of, strange_names
 from nettool.locks import HOST, Locks
 from nettool.networks import unused
 from nettool.pipeline import change, make_plan, recover_first
@@ -17,11 +18,15 @@ from nettool.value import Value, replace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+    from typing import Any, Final
 
     from nettool.facts import Facts
+    from nettool.model import Records
     from nettool.pipeline import Mode
     from nettool.plan import Plan
+
+_LOOKS: Final = 3
+_PAUSE_SECONDS: Final = 0.1
 
 
 class Gathered(Value):
@@ -68,8 +73,8 @@ def gather_after(name: str, mode: Mode) -> None:
 def gather(mode: Mode) -> Gathered:
     """Find what is left behind; unless it is a dry run, clear it. Raises NettoolError."""
     recover_first(mode)
-    facts = facts_reader(Collect(""), None)()
     records = records_for(Collect(""))
+    facts = _look(records)
     plans = []
     for place in leftovers(facts, records):
         request = Collect(place)
@@ -80,6 +85,16 @@ def gather(mode: Mode) -> Gathered:
     if not mode.dry_run:
         _tidy(mode, facts)
     return Gathered(tuple(plans), strange_names(facts, records), not mode.dry_run, mode.explain)
+
+
+def _look(records: Records) -> Facts:
+    """Read the host; again, where a namespace is held by who may be in it for an instant, as a survey is."""
+    for _ in range(_LOOKS - 1):
+        facts = facts_reader(Collect(""), None)()
+        if not held_by_others(facts, records):
+            return facts
+        time.sleep(_PAUSE_SECONDS)
+    return facts_reader(Collect(""), None)()
 
 
 def prune(mode: Mode) -> Gathered:

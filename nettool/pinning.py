@@ -31,7 +31,7 @@ class View:
 
     def __init__(self, sandboxes: Iterable[Sandbox]) -> None:
         self._folder = os.path.realpath(NETNS_FOLDER)
-        self._sandboxes = tuple(sandboxes)
+        self.sandboxes = tuple(sandboxes)
         self._made = False
         self._own: int | None = None
         self._private: int | None = None
@@ -62,7 +62,7 @@ class View:
     def _make(self) -> None:
         held: list[tuple[str, int]] = []
         try:
-            for sandbox in self._sandboxes:
+            for sandbox in self.sandboxes:
                 fd = _hold(sandbox)
                 held += [] if fd is None else [(sandbox.netns.name, fd)]
             if held and os.readlink("/proc/self/root") == "/":

@@ -16,7 +16,7 @@ from nettool.journal import OPEN, put_away, read_journal, resume, runs
 from nettool.pinning import View
 from nettool.plan import Status, decide, undo_steps
 from nettool.reading import steps_reader
-from nettool.rollback import roll_back, without_gone
+from nettool.rollback import Rollback
 from nettool.store.records import put_back_records, write_records
 from nettool.store.rundir import boot_id, remove_folder, run_folder
 
@@ -88,9 +88,9 @@ def take_back(run: Logged, locks: Locks) -> None:
     if run.timer is not None:
         disarm(run.id, run.timer)
     journal = resume(run.id)
-    undo = without_gone(undo_steps(run.inverse, run.restores, run.ran), run.sandboxes)
+    undo = undo_steps(run.inverse, run.restores, run.ran)
     view = View(run.sandboxes)
-    left = roll_back(undo, steps_reader(run.sandboxes, run.all_steps), journal, locks, view)
+    left = Rollback(undo, journal, locks, view).run(steps_reader(run.sandboxes, run.all_steps))
     view.close()
     if run.recorded:
         left += put_back_records(run.changes, run.networks)

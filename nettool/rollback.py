@@ -9,7 +9,7 @@ from nettool.errors import NettoolError
 from nettool.fileeffects import File, Folder
 from nettool.firewalleffects import Chain, FlowForgotten, Rule
 from nettool.parenteffects import Marked
-from nettool.plan import is_to_do, needs_sandbox
+from nettool.plan import inverse, is_to_do, needs_sandbox
 from nettool.processes import place_of
 from nettool.run import Started
 
@@ -39,43 +39,78 @@ _ALONE_SYSCTLS: Final = ("route_localnet", "arp_ignore", "accept_ra")
 _TRIES: Final = 2
 
 
-def roll_back(
-    steps: tuple[Step, ...], read: Callable[[], Facts], journal: Undoing, locks: Locks, view: View
-) -> list[str]:
-    """Take back what ran, each step only if it is there; return what could not be taken back.
+class Rollback:
+    """The way back of one run: the steps that take it back, each tried only if it is there.
 
     What somebody put in a step's way may go with a later one: then it has its turn, or a second one. The
-    host is read again after each step that may take something along, and at the end.
+    host is read again after each step that may take something along, and at the end. When the sandboxes
+    go, before or meanwhile, what needs them is left out, and what was already made again for them goes.
     """
-    if not steps:
-        return []
-    failures: list[str] = []
-    tries, reached, facts = [0] * len(steps), 1, read()
-    # Those that are not tried now: the last one, and all since the host was read.
-    resting: set[int] = set()
-    stale = False
-    while True:
-        locked = _FIREWALL if any(LOCKED in failure for failure in failures) else ()
-        turns = (n for n in range(reached) if tries[n] < _TRIES and n not in resting)
-        turns = (n for n in turns if not isinstance(steps[n].about, locked))
-        at = next((n for n in turns if is_to_do(steps[n], facts)), None)
-        if at is not None:
-            failed = _take_back(steps[at], journal, locks, view)
-            failures += failed
-            tries[at] += 1
-            resting.add(at)
-            stale = not failed and _is_alone(steps[at])
-            if not stale:
-                facts, resting = read(), {at}
-        elif reached < len(steps):
-            reached += 1
-        elif stale:
-            facts, resting, stale = read(), set(), False
-        else:
-            break
-    left = {n: step.makes.sentence() for n, step in enumerate(steps) if is_to_do(step, facts)}
-    untried = [sentence for n, sentence in left.items() if not tries[n]]
-    return ([*failures, *untried] or list(left.values())) if left else []
+
+    def __init__(self, steps: tuple[Step, ...], journal: Undoing, locks: Locks, view: View) -> None:
+        self._steps = list(steps)
+        self._journal = journal
+        self._locks = locks
+        self._view = view
+        self._tries = [0] * len(steps)
+        self._failures: list[str] = []
+        self._gone = False
+        # Those that are not tried now: the last one, and all since the host was read.
+        self._resting: set[int] = set()
+        self._dropped: set[int] = set()
+
+    @property
+    def lost(self) -> bool:
+        """Whether something could not be made again, since it went with its sandbox."""
+        return bool(self._dropped)
+
+    def run(self, read: Callable[[], Facts]) -> list[str]:
+        """Take back what ran; return what could not be taken back."""
+        if not self._steps:
+            return []
+        reached, stale, facts = 1, False, read()
+        while True:
+            self._heed_gone()
+            turns = (n for n in range(reached) if self._may_try(n))
+            at = next((n for n in turns if is_to_do(self._steps[n], facts)), None)
+            if at is not None:
+                stale = self._take_back(at)
+                if not stale:
+                    facts, self._resting = read(), {at}
+            elif reached < len(self._steps):
+                reached += 1
+            elif stale:
+                facts, self._resting, stale = read(), set(), False
+            else:
+                return self._left(facts)
+
+    def _may_try(self, n: int) -> bool:
+        locked = _FIREWALL if any(LOCKED in failure for failure in self._failures) else ()
+        may_again = self._tries[n] < _TRIES and n not in self._resting and n not in self._dropped
+        return may_again and not isinstance(self._steps[n].about, locked)
+
+    def _take_back(self, n: int) -> bool:
+        """Try one step; return whether the host is as it was read, save for the step itself."""
+        failed = _try(self._steps[n], self._journal, self._locks, self._view)
+        self._failures += failed
+        self._tries[n] += 1
+        self._resting.add(n)
+        return not failed and _is_alone(self._steps[n])
+
+    def _heed_gone(self) -> None:
+        if self._gone or not _are_gone(self._view.sandboxes):
+            return
+        self._gone = True
+        self._dropped = {n for n, step in enumerate(self._steps) if needs_sandbox(step)}
+        made = inverse(self._steps[n] for n in sorted(self._dropped) if self._tries[n])
+        self._steps += made
+        self._tries += [0] * len(made)
+
+    def _left(self, facts: Facts) -> list[str]:
+        wanted = {n: step for n, step in enumerate(self._steps) if n not in self._dropped}
+        left = {n: step.makes.sentence() for n, step in wanted.items() if is_to_do(step, facts)}
+        untried = [sentence for n, sentence in left.items() if not self._tries[n]]
+        return ([*self._failures, *untried] or list(left.values())) if left else []
 
 
 def _is_alone(step: Step) -> bool:
@@ -83,7 +118,7 @@ def _is_alone(step: Step) -> bool:
     return isinstance(about, _ALONE) or (isinstance(about, Sysctl) and about.name.endswith(_ALONE_SYSCTLS))
 
 
-def _take_back(step: Step, journal: Undoing, locks: Locks, view: View) -> list[str]:
+def _try(step: Step, journal: Undoing, locks: Locks, view: View) -> list[str]:
     journal.undoing(step.makes.key)
     try:
         with view if reaches_in(step) else nullcontext():
@@ -95,11 +130,8 @@ def _take_back(step: Step, journal: Undoing, locks: Locks, view: View) -> list[s
     return [] if result.ok else [f"`{' '.join(step.do.words())}`: {result.stderr.strip()}"]
 
 
-def without_gone(steps: tuple[Step, ...], sandboxes: tuple[Sandbox, ...]) -> tuple[Step, ...]:
-    """Leave out what can no longer be made again, where the sandboxes have gone: it went with them."""
-    if not sandboxes or any(s.netns.inode is None or place_of(s) for s in sandboxes):
-        return steps
-    return tuple(step for step in steps if not needs_sandbox(step))
+def _are_gone(sandboxes: tuple[Sandbox, ...]) -> bool:
+    return bool(sandboxes) and not any(s.netns.inode is None or place_of(s) for s in sandboxes)
 
 
 def reaches_in(step: Step) -> bool:

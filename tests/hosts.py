@@ -303,6 +303,11 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def wait_for_links(host: Host, count: int) -> None:
+    """Wait until the kernel has taken a dead namespace's cables away, and so many links are left."""
+    until(lambda: len(host.check("ip", "-o", "link").splitlines()) <= count)
+
+
 def until_said(file: Path, text: str, count: int = 1) -> None:
     """Wait until a process has written a text into a file so often."""
     until(lambda: file.read_text(encoding="utf-8").count(text) >= count)

@@ -11,18 +11,18 @@ import re
 import shlex
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from faults import KILL, Planned, Stage, Stages, always, table
 from hosts import HostUnavailableError
-from plan_kinds import DIALECTS, KINDS, SANDBOX, furnish
+from plan_kinds import DIALECTS, FULL, KINDS, SANDBOX, furnish
 from shims import Rule, Shims, commands_in
 from snapshot import difference, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from subprocess import CompletedProcess
 
     from battery import Cases
@@ -478,9 +478,57 @@ def test_rules_are_put_back_once_when_nobody_knows_the_container_any_more(host: 
     host.must("attach", "--container", "web", *wired, env=env)
     before, words = host.snapshot(), ("detach", "--container", "web")
     steps = commands_in(host.must(*words, "--dry-run", env=env))
-    shims.set(Rule(steps[-1], f'"$real" "$@"; : >{shims.folder}/removed; kill -9 {pid}; exit 3'))
+    shims.set(Rule(steps[-1], f'"$real" "$@"; : >{shims.folder}/removed; {_death(pid)}; exit 3'))
     done = host.nettool(*words, env=env)
     assert done.returncode == 1, done.stderr
     after = host.snapshot()
     for part in ("host: iptables", "host: ip6tables"):
         assert sorted(after[part].splitlines()) == sorted(before[part].splitlines())
+
+
+def _death(pid: int) -> str:
+    """Return shell commands that end a process, and wait until its namespace is no longer its own."""
+    return f"kill -9 {pid}; while [ -e /proc/{pid}/ns/net ]; do sleep 0.01; done"
+
+
+@pytest.mark.battery("B9")
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_container_may_die_at_any_moment_of_the_way_back(
+    host: Host, tmp_path: Path, cases: Cases, dialect: str
+) -> None:
+    """What a detachment had made again for it by then goes, too; what outlasts it is made again."""
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24", "--bridge-name", "br-lan")
+    shims = Shims(tmp_path / "shims")
+    # A bridge gets a link-local address with its first port, and keeps it.
+    first = str(host.container())
+    host.must("attach", "--pid", first, "--bridge", "br-lan", "--ip", "10.20.0.2/24")
+    host.must("detach", "--pid", first)
+    empty = host.snapshot()
+    for place in itertools.count(step=1 if FULL else 5):
+        pid = host.container()
+        wired = ("--bridge", "br-lan", "--ip", "10.20.0.2/24", "--publish", "8080:80", "--dialect", dialect)
+        host.must("attach", "--pid", str(pid), *wired)
+        words, before = ("detach", "--pid", str(pid)), host.snapshot()
+        steps = commands_in(host.must(*words, "--dry-run"))
+        fails = Rule(steps[-1], '"$real" "$@"; exit 3')
+        shims.set(fails)
+        assert host.nettool(*words, env=shims.env).returncode == 1
+        back = shims.changes[len(steps) :]
+        if place >= len(back):
+            break
+        when = ('{}; exec "$real" "$@"', '"$real" "$@"; {}; exit 0')[place % 2]
+        shims.set(fails, Rule(back[place], when.format(_death(pid))))
+        done = host.nettool(*words, env=shims.env)
+        case = f"{shlex.join(back[place])}: {done.stderr}"
+        assert not (Path(f"/proc/{pid}/ns/net")).exists(), case
+        assert done.returncode == 1, case
+        lost = "as before, save for what has gone with the sandbox" in done.stderr
+        # A name that is a mount keeps the namespace; one that is a link into /proc does not.
+        assert lost != any(words[:3] == ("ip", "netns", "attach") for words in back[:place]), case
+        after = host.snapshot()
+        assert after["host: link"] == (empty if lost else before)["host: link"], case
+        for part in ("host: iptables", "host: ip6tables"):
+            assert sorted(after[part].splitlines()) == sorted(before[part].splitlines()), case
+        host.must("gc")
+        assert difference(empty, host.snapshot()) == "", case
+        cases.add()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from export_plans import PLANS, check_golden, made_plan, plan_with_path
 from faults import in_any_order
-from hosts import Host, until
+from hosts import Host, until, wait_for_links
 from plan_kinds import (
     ATTACH,
     BY_NAME,
@@ -548,6 +548,7 @@ def test_a_container_is_looked_up_when_the_script_runs(host: Host, tmp_path: Pat
     assert "nothing to do" in script.run().stdout
     again = host.container()
     host.kill(pid)
+    wait_for_links(host, 2)  # lo, the bridge
     _fake_docker(tmp_path / "shims", again)
     script.run()
     assert host.check("ls", "/run/netns").split() == [str(again)]

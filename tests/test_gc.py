@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hosts import until
+from hosts import until, wait_for_links
 from plan_kinds import DIALECTS, Kind, furnish
 from shims import Rule, Shims
 from snapshot import difference
@@ -49,7 +49,7 @@ def test_what_dead_containers_left_is_cleared(host: Host, dialect: str) -> None:
     for pid in dead:
         host.kill(pid)
     if dialect == "classic":
-        _wait_for_links(host, 3)  # lo, the bridge, the one that lives
+        wait_for_links(host, 3)  # lo, the bridge, the one that lives
     left = host.snapshot()
 
     shown = json.loads(_gc(host, "--dry-run", "-o", "json"))
@@ -77,7 +77,7 @@ def test_what_a_script_left_is_cleared(host: Host, tmp_path: Path) -> None:
     host.nettool(*scene.attach("classic", "--export", str(script))).check_returncode()
     host.check("bash", str(script))
     host.kill(scene.pid)
-    _wait_for_links(host, 2)
+    wait_for_links(host, 2)
     assert str(scene.pid) in host.check("ls", "/run/netns")
     _gc(host)
     assert difference(before, host.snapshot()) == ""
@@ -92,7 +92,7 @@ def test_what_a_script_published_is_cleared(host: Host, tmp_path: Path) -> None:
     host.must(*scene.attach("classic", *PORTS, "--export", str(script)))
     host.check("bash", str(script))
     host.kill(scene.pid)
-    _wait_for_links(host, 2)
+    wait_for_links(host, 2)
     _gc(host)
     assert difference(before, host.snapshot()) == ""
     assert host.check("sh", "-c", "ls /run/nettool/endpoints") == ""
@@ -117,11 +117,6 @@ def test_a_cable_of_a_killed_script_is_cleared(host: Host, tmp_path: Path) -> No
 def _host_end(script: Path) -> str:
     lines = script.read_text().splitlines()
     return next(line.split()[0].removeprefix("HOST_IF=") for line in lines if line.startswith("HOST_IF="))
-
-
-def _wait_for_links(host: Host, count: int) -> None:
-    """Wait until the kernel has taken a dead namespace's cables away."""
-    until(lambda: len(host.check("ip", "-o", "link").splitlines()) <= count)
 
 
 def test_what_is_somebody_elses_stays(host: Host) -> None:
@@ -149,8 +144,20 @@ def test_a_namespace_that_another_process_is_in_stays(host: Host) -> None:
     assert _gc(host) == "nothing to clear away\n"
     assert difference(before, host.snapshot()) == ""
     host.kill(other.pid)
-    # Another test that surveys the machine may be in there for a look, and is somebody, too.
-    until(lambda: _gc(host) == f"done: clear away pid:{scene.pid}\n")
+    assert _gc(host) == f"done: clear away pid:{scene.pid}\n"
+
+
+def test_who_is_in_a_namespace_for_a_look_only_does_not_keep_it(host: Host, tmp_path: Path) -> None:
+    """What watches a machine enters its namespaces, as a survey of nettool's own does, for an instant."""
+    scene, shims = furnish(host, PLAIN), Shims(tmp_path / "shims")
+    host.must(*scene.attach("modern"))
+    other = host.popen("nsenter", f"--net=/proc/{scene.pid}/ns/net", "sleep", "60")
+    until(lambda: os.stat(f"/proc/{other.pid}/ns/net").st_ino == os.stat(scene.netns).st_ino)
+    host.kill(scene.pid)
+    # It leaves between the moment when processes are listed, and the end of what is read there.
+    shims.set(Rule(("ip", "*"), f"kill {other.pid} 2>/dev/null"))
+    assert host.must("gc", env=shims.env) == f"done: clear away pid:{scene.pid}\n"
+    assert shims.calls
 
 
 @pytest.mark.parametrize("lost", ["all", "one"])
@@ -170,7 +177,7 @@ def test_rules_without_a_record_go_with_what_they_alone_needed(host: Host, lost:
             path.unlink()
     for pid in pids if lost == "all" else pids[1:]:
         host.kill(pid)
-    _wait_for_links(host, 2 if lost == "all" else 3)
+    wait_for_links(host, 2 if lost == "all" else 3)
     said = _gc(host, "--dry-run")
     assert "NETTOOL-PUBLISH" in said
     assert _gc(host).count("clear away the rules of nt") == (2 if lost == "all" else 1)
@@ -186,7 +193,7 @@ def test_rules_of_which_some_are_flushed_go_and_come_back(host: Host) -> None:
     host.must("attach", "--pid", str(pid), "--ip", "172.17.0.5/16", *PORTS)
     host.check("sh", "-c", "rm /run/nettool/endpoints/*")
     host.kill(pid)
-    _wait_for_links(host, 2)
+    wait_for_links(host, 2)
     host.check("rm", f"/run/netns/{pid}")
     own = "iptables -S NETTOOL-FORWARD | grep nettool:nt | head -1 | sed 's/^-A/-D/' | xargs iptables"
     host.check("sh", "-c", own)
@@ -220,7 +227,7 @@ def test_rules_of_a_dead_one_whose_number_is_given_again_go_first(host: Host) ->
     number = os.stat(f"/proc/{gone}/ns/net").st_ino
     host.must("attach", "--pid", str(gone), "--ip", "172.17.0.5/16", *PORTS)
     host.kill(gone)
-    _wait_for_links(host, 2)
+    wait_for_links(host, 2)
     found = (pid for _ in range(100) if os.stat(f"/proc/{(pid := host.container())}/ns/net").st_ino == number)
     pid = next(found, None)
     if pid is None:
