@@ -69,13 +69,23 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a rollback stops at the first undo", "rollback.py",
-        "        elif reached < len(steps):\n", "        elif reached < 1:\n",
+        "            elif reached < len(self._steps):\n", "            elif reached < 1:\n",
         (FAULTS, "-k", "command_that_fails"),
     ),
     Mutant(
         "what has gone with its sandbox is made again", "rollback.py",
-        "for step in steps if not needs_sandbox(step))", "for step in steps)",
+        "if needs_sandbox(step)}\n", "if False}\n",
         (FAULTS, "-k", "stopped_detachment"),
+    ),
+    Mutant(
+        "whether the sandbox has gone is asked once", "rollback.py",
+        "        if self._gone or not", "        if self._gone or any(self._tries) or not",
+        (FAULTS, "-k", "moment_of_the_way_back"),
+    ),
+    Mutant(
+        "what was made again for a sandbox that has gone since stays", "rollback.py",
+        "in sorted(self._dropped) if self._tries[n])", "in ())",
+        (FAULTS, "-k", "moment_of_the_way_back"),
     ),
     Mutant(
         "records are not put back", "apply.py",
