@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from nettool import effects
 from nettool.errors import NettoolError, Refused, UsageError
 from nettool.firewalleffects import Chain, Rule
+from nettool.parenteffects import Marked, OnParent, SubInterface
 from nettool.renderers.variables import endpoints_of, runtime_of
 from nettool.text import safe
 
@@ -35,7 +36,7 @@ _RUN: Final = ("bash", "ansible")
 _LOOKED_AT: Final = (
     effects.NetnsFolder, effects.NetnsName, effects.VethPair, effects.Port, effects.PortSetting,
     effects.BridgeMac, effects.Inside, effects.InterfaceName, effects.Up, effects.Address, effects.Route,
-    effects.Sysctl, effects.Forgotten, effects.Bridge, Chain, Rule,
+    effects.Sysctl, effects.Forgotten, effects.Bridge, Chain, Rule, OnParent, Marked, SubInterface,
 )  # fmt: skip
 
 
@@ -72,15 +73,8 @@ def choose_form(target: str, wanted: str | None) -> str:
 def render(planned: Plan, facts: Facts, form: str) -> str:
     """Return the plan in a form.
 
-    Raises Refused for a script that could not find its sandbox, or what it could not look at, and for what
-    is on a parent.
+    Raises Refused for a script that could not find its sandbox, or what it could not look at.
     """
-    if form != "json" and any(change.endpoint.on_parent for change in planned.changes):
-        raise Refused(
-            "an interface on a parent cannot be exported in this form",
-            why=("the scripts know cables and bridges",),
-            hints=("--dry-run prints the commands, which run as they are", "--format json"),
-        )
     if form == "json":
         from nettool.render import document
 

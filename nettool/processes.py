@@ -84,10 +84,20 @@ def _read(pid: int, folder: int) -> ProcessFact:
             return _gone(pid)
         inode = os.stat("ns/net", dir_fd=folder).st_ino
     except PermissionError:
-        return _forbidden(pid, start_time)
+        # The kernel says the same of one that ends at this very moment (proc_ns_get_link).
+        return _forbidden(pid, start_time) if _is_open(folder) else _gone(pid)
     except OSError:
         return _gone(pid)
     return ProcessFact(pid, "running", inode, start_time)
+
+
+def _is_open(folder: int) -> bool:
+    """Whether the process that a folder of /proc was opened for is there still."""
+    try:
+        os.stat("stat", dir_fd=folder)
+    except OSError:
+        return False
+    return True
 
 
 def _read_text(name: str, folder: int) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from export_plans import PLANS, made_plan, replace
 from hosts import Host
-from plan_kinds import CONNECTIONS, NETWORKS, PORTS, Kind, furnish, some
+from plan_kinds import CONNECTIONS, NETWORKS, ON_A_PARENT, PORTS, Kind, furnish, some
 from shims import Shims, commands_in
 from snapshot import difference
 
@@ -115,7 +115,7 @@ def test_nothing_to_detach(form: str) -> None:
             assert host.check("bash", input=done.stdout) == "nothing to do\n"
 
 
-FURTHER = [pytest.param(kind, id=kind.name) for kind in some((*NETWORKS, *CONNECTIONS, *PORTS))]
+FURTHER = [pytest.param(kind, id=kind.name) for kind in some((*NETWORKS, *CONNECTIONS, *PORTS, *ON_A_PARENT))]
 
 
 @pytest.mark.parametrize("kind", FURTHER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -32,9 +33,11 @@ def _gc(host: Host, *options: str) -> str:
     return done.stdout
 
 
-def _namespaces() -> Iterator[Path]:
-    """Yield a way to each network namespace that a process of this machine is in."""
-    yield from (path for path in Path("/proc").glob("[0-9]*/ns/net") if path.exists())
+def _namespaces() -> Iterator[str]:
+    """Yield the name of the lock of each network namespace that a process of this machine is in."""
+    for path in Path("/proc").glob("[0-9]*/ns/net"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            yield f"netns-{path.stat().st_ino}.lock"
 
 
 @dialects
@@ -65,7 +68,7 @@ def test_what_dead_containers_left_is_cleared(host: Host, dialect: str) -> None:
     assert _gc(host) == "nothing to clear away\n"
     locks = {path.name for path in host.path("/run/nettool").glob("netns-*.lock")}
     # The kernel may have given a dead one's number to a namespace that somebody else has made.
-    in_use = {f"netns-{path.stat().st_ino}.lock" for path in _namespaces()}
+    in_use = set(_namespaces())
     assert f"netns-{Path(f'/proc/{alive}/ns/net').stat().st_ino}.lock" in locks
     assert locks <= in_use
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -181,6 +182,22 @@ def test_process_that_has_ended() -> None:
     assert (before.state, zombie.state, after.state) == ("running", "gone", "gone")
     assert before.start_time
     assert zombie.inode is None
+
+
+def test_process_that_ends_while_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its namespace cannot be asked for then, and the kernel's answer is the one for who may not look."""
+    real = os.stat
+    with subprocess.Popen(("sleep", "60")) as child:
+
+        def ends(path: str, *, dir_fd: int | None = None) -> os.stat_result:
+            if path != "ns/net":
+                return real(path, dir_fd=dir_fd)
+            child.kill()
+            child.wait()
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr("nettool.processes.os.stat", ends)
+        assert read_process(child.pid).state == "gone"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")

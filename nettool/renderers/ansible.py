@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nettool import effects
 from nettool.errors import Refused
+from nettool.parenteffects import Marked, OnParent
 from nettool.plan import Command, Scope
 from nettool.renderers import Escaped, fill, own
 from nettool.renderers.probes import Probe, probe
@@ -63,6 +64,7 @@ def render(planned: Plan, facts: Facts) -> str:
     tasks = [_task(n, step, words, inverse=planned.inverse) for n, step in enumerate(planned.steps, 1)]
     restores = enumerate(planned.restores, len(tasks) + 1)
     name = _name_of(planned)
+    noted = bool(endpoints) and any(task.has_note for task in tasks)
     making = endpoints[0].sandbox if endpoints and not planned.inverse else None
     return fill(
         "playbook.yml.j2",
@@ -71,7 +73,7 @@ def render(planned: Plan, facts: Facts) -> str:
         undone=[] if planned.inverse else [task for task in reversed(tasks) if task.has_undo],
         restored=[_task(n, step, words, inverse=True) for n, step in restores],
         # A network, and ports by themselves, are taken back by a play of their own.
-        notes=bool(endpoints) and any(task.has_note for task in tasks),
+        notes=_text(_notes(endpoints[0], "made", words)) if noted else Escaped(),
         forgotten=[_text(name) for name in _records(endpoints, words)] if planned.inverse else [],
         making=making is not None,
         **_sandbox(making, words),
@@ -111,7 +113,11 @@ def _value(variable: Variable, words: Words) -> Escaped:
 def _records(endpoints: tuple[Endpoint, ...], words: Words) -> Iterator[Word]:
     for endpoint in endpoints:
         for kind in ("json", "made"):
-            yield (_NOTES, *words.link(endpoint.host_end), f".{kind}")
+            yield _notes(endpoint, kind, words)
+
+
+def _notes(endpoint: Endpoint, kind: str, words: Words) -> Word:
+    return (_NOTES, *words.link(endpoint.host_end), f".{kind}")
 
 
 def _pin(sandbox: Sandbox) -> str:
@@ -147,7 +153,9 @@ def _character(character: str) -> str:
 def _task(number: int, step: Step, words: Words, *, inverse: bool) -> _Task:
     gone = isinstance(step.makes, effects.Gone)
     fact = step.about
-    looked, output = probe(fact, step, words), f"nettool_look_{number}.stdout"
+    # Another one of that name may be somebody's: what is ours has our mark.
+    shown = Marked(fact.netns, fact.name, fact.mark) if isinstance(fact, OnParent) else fact
+    looked, output = probe(shown, step, words), f"nettool_look_{number}.stdout"
     is_so = f"{output} == nettool_expect" if looked.exact else f"nettool_expect in {output}"
     if looked.silent:
         is_so = f"nettool_look_{number}.rc == 0"
@@ -179,6 +187,8 @@ def _key(fact: effects.Fact, words: Words) -> Word:
         return ("netns ", *words.netns(fact.netns))
     if isinstance(fact, effects.Route) and fact.instead_of is not None:
         return (f"replaced {fact.route.family} {' '.join(fact.instead_of.words())}",)
+    if isinstance(fact, OnParent):
+        return (f"{fact.kind} ", *words.link(fact.mark))
     if isinstance(fact, effects.VethPair):
         return ("veth ", *words.link(fact.host_end))
     return (fact.key,)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nettool import effects
 from nettool.iproute import CLASSIC
+from nettool.parenteffects import SubInterface
 from nettool.plan import Command, Scope
 from nettool.renderers import Escaped, fill, own, shell
 from nettool.renderers.looks import Steps, bash_word, join, needed_looks, replaces, width
@@ -102,6 +103,7 @@ class _Script:
             "trace": self._trace(),
             "shares": any(step.needed for step in steps),
             "inverse": self._planned.inverse,
+            "on_parent": bool(self._endpoints) and self._endpoints[0].on_parent,
             "dialect": own(self._planned.dialect),
             "steps": steps,
             "numbers": join(str(step.number) for step in self._own),
@@ -113,6 +115,7 @@ class _Script:
                 sandboxed=self._sandbox is not None,
                 attaching=not self._planned.inverse,
                 modern=not self._classic,
+                cabled=bool(self._endpoints) and not self._endpoints[0].on_parent,
             ),
         }
 
@@ -136,6 +139,7 @@ class _Script:
         words, source = self._words, self._words.source(endpoint.sandbox)
         return {
             "source": bash_word(source),
+            "own_end": bash_word(words.link(endpoint.host_end)),
             "no_source": bash_word((*source, " leads to no network namespace")),
             "addresses": [(bash_word(words.word(CIDRS, cidr)), width(cidr)) for cidr in endpoint.addresses],
             "ports": join(shell(port.note()) for port in endpoint.ports),
@@ -143,12 +147,15 @@ class _Script:
 
     def _required(self) -> tuple[Word, ...]:
         """Return the interfaces that a plan about the host works on, and does not make."""
-        made = {step.makes.name for step in self._planned.steps if isinstance(step.makes, effects.Bridge)}
+        kinds = (effects.Bridge, SubInterface)
+        made = {step.makes.name for step in self._planned.steps if isinstance(step.makes, kinds)}
         links: dict[str, Word] = {}
         for step in () if self._endpoints else self._planned.steps:
             match step.makes:
                 case effects.PortSetting(link=link):
                     links[link] = self._words.link(link)
+                case SubInterface(parent=link):
+                    links[link] = self._words.word((Kind.BRIDGE,), link)
                 case effects.Up(netns=None, link=link):
                     links[link] = self._words.word((Kind.BRIDGE,), link)
         return tuple(word for link, word in links.items() if link not in made)
@@ -172,10 +179,11 @@ class _Script:
     def _purpose(self) -> Escaped:
         if self._endpoints:
             inverse = self._planned.inverse
+            on = "one of the host's" if self._endpoints[0].on_parent else "a bridge"
             return own(
                 "Takes an interface away from a sandbox again."
                 if inverse
-                else "Gives a sandbox an interface on a bridge."
+                else f"Gives a sandbox an interface on {on}."
             )
         what = "a network" if network_of(self._planned) else "published ports"
         return own(
@@ -200,7 +208,8 @@ class _Script:
         if self._endpoints:
             return bash_word((*self._words.link(self._endpoints[0].host_end), suffix))
         if network is not None:
-            return bash_word((*self._words.word((Kind.BRIDGE,), network.bridge or ""), suffix))
+            first = network.bridge if network.own_bridge else network.shim or network.bridge
+            return bash_word((*self._words.word((Kind.BRIDGE,), first or ""), suffix))
         digest = hashlib.sha256(self._planned.title.encode(errors="surrogateescape")).hexdigest()
         return shell(f"ports-{digest[:10]}{suffix}")
 
@@ -208,7 +217,7 @@ class _Script:
         """Return the variables at the top: those that the script uses, and the sandbox's pins."""
         used = set(_USED.findall(repr(values))) | {"HOST_IF", "NETNS", "CONTAINER"}
         if self._endpoints and not self._planned.inverse:
-            used |= {"BRIDGE", "IFNAME", *(("PEER_IF",) if self._classic else ())}
+            used |= {"BRIDGE", "PARENT", "MARK", "IFNAME", *(("PEER_IF",) if self._classic else ())}
         shown = [
             v for v in self._words.variables if v.name in used and not (self._runtime and v.kind is Kind.PID)
         ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from nettool import effects
 from nettool.firewalleffects import Chain, Rule
+from nettool.parenteffects import Marked, OnParent, SubInterface
 from nettool.plan import Command, Scope
 from nettool.renderers import Escaped, shell
 from nettool.renderers.variables import CIDRS, IPS, Kind, Slashed, Variable
@@ -119,38 +120,57 @@ class Steps:
             case effects.Up(netns=netns, link=link):
                 call = ("look_up",), (_place(netns),), self._link(link, netns)
             case effects.Sysctl(netns=netns, name=name, value=value):
-                call = ("look_sysctl",), (_place(netns),), self._sysctl(name), (value,)
+                call = ("look_sysctl",), (_place(netns),), self._sysctl(name, netns), (value,)
             case _:
                 call = self._look_further(fact, step)
         return call
 
     def _look_further(self, fact: Fact, step: Step) -> tuple[Word, ...]:
         words = self._words
-        if isinstance(fact, (Chain, Rule)):
-            return self._look_in_firewall(fact, step)
-        if isinstance(fact, effects.Bridge):
-            return ("look_bridge",), words.word((Kind.BRIDGE,), fact.name)
-        if isinstance(fact, effects.PortSetting):
-            return ("look_port_setting",), words.link(fact.link), (fact.name,)
-        if isinstance(fact, effects.Forgotten):
-            return ("look_neighbour",), words.word((Kind.BRIDGE,), fact.link), (fact.ip,), (fact.mac,)
-        if isinstance(fact, effects.Address):
-            link = self._link(fact.link, fact.netns)
-            cidr = words.word(CIDRS, fact.cidr)
-            return ("look_address",), (_place(fact.netns),), link, cidr, (str(width(fact.cidr)),)
-        if not isinstance(fact, effects.Route):
-            raise TypeError(f"no way to look up {fact!r}")
-        route, old = fact.route, fact.instead_of
+        call: tuple[Word, ...]
+        match fact:
+            case Chain() | Rule():
+                call = self._look_in_firewall(fact, step)
+            case OnParent() | Marked() | SubInterface():
+                call = self._look_on_parent(fact)
+            case effects.Bridge(name=name):
+                call = ("look_bridge",), words.word((Kind.BRIDGE,), name)
+            case effects.PortSetting(link=link, name=name):
+                call = ("look_port_setting",), words.link(link), (name,)
+            case effects.Forgotten(link=link, ip=ip, mac=mac):
+                call = ("look_neighbour",), words.word((Kind.BRIDGE,), link), (ip,), (mac,)
+            case effects.Address(netns=netns, link=link, cidr=cidr):
+                place = ("look_address",), (_place(netns),), self._link(link, netns)
+                call = *place, words.word(CIDRS, cidr), (str(width(cidr)),)
+            case effects.Route():
+                call = self._look_route(fact)
+            case _:
+                raise TypeError(f"no way to look up {fact!r}")
+        return call
+
+    def _look_route(self, fact: effects.Route) -> tuple[Word, ...]:
+        words, route, old = self._words, fact.route, fact.instead_of
         return (
             ("look_route",),
             (_place(fact.netns),),
             (str(route.family),),
             words.word((*CIDRS, *IPS), route.destination),
             words.word(IPS, route.via) if route.via else ("",),
-            self._words.link(route.link or "", inner=fact.netns is not None),
+            words.link(route.link or "", inner=fact.netns is not None),
             (str(route.metric),),
             *(((" ".join(old.words()),),) if old else ()),
         )
+
+    def _look_on_parent(self, fact: OnParent | Marked | SubInterface) -> tuple[Word, ...]:
+        words = self._words
+        if isinstance(fact, Marked):
+            return ("look_mark",), words.link(fact.mark), words.link(fact.name, inner=True)
+        parent = words.word((Kind.BRIDGE,), fact.parent)
+        if isinstance(fact, OnParent):
+            inner = words.link(fact.name, inner=True)
+            return ("look_on_parent",), words.link(fact.mark), inner, (fact.kind,), parent
+        number: tuple[Word, ...] = ((str(fact.vlan),),) if fact.vlan is not None else ()
+        return ("look_sub_interface",), self._link(fact.name, None), (fact.kind,), parent, *number
 
     def _look_in_firewall(self, fact: Chain | Rule, step: Step) -> tuple[Word, ...]:
         place: tuple[Word, ...] = ((step.do.argv[0],), (fact.table,))
@@ -168,8 +188,8 @@ class Steps:
         sandbox = next((e.sandbox for e in self._endpoints if e.sandbox.path == name.path), None)
         return self._words.source(sandbox) if sandbox else (name.path,)
 
-    def _sysctl(self, name: str) -> Word:
-        return self._words.sysctl_key(name) or (name,)
+    def _sysctl(self, name: str, netns: Netns | None) -> Word:
+        return self._words.sysctl_key(name, inner=netns is not None) or (name,)
 
 
 def bash_word(word: Word) -> Escaped:
@@ -210,19 +230,20 @@ def replaces(step: Step) -> bool:
 
 
 _PLACED: Final = frozenset({"look_up", "look_address", "look_route", "look_sysctl"})
-_LINKED: Final = frozenset({"look_bridge", "look_port_setting", "look_up"})
+_LINKED: Final = frozenset({"look_bridge", "look_port_setting", "look_up", "look_sub_interface"})
 _HELPERS: Final = {
     "place": _PLACED, "link_of": _LINKED, "at": _PLACED | _LINKED,
     "conflict": frozenset({
         "look_bridge", "look_name", "look_veth", "look_port", "look_bridge_mac", "look_inside",
-        "look_interface", "look_address", "look_route",
+        "look_interface", "look_address", "look_route", "look_on_parent", "look_sub_interface",
     }),
+    "marked": frozenset({"look_on_parent", "look_mark"}),
 }  # fmt: skip
 """What looks need of what they share; a script about a sandbox looks at more than its steps."""
 
 
 def needed_looks(
-    steps: tuple[ScriptStep, ...], *, sandboxed: bool, attaching: bool, modern: bool
+    steps: tuple[ScriptStep, ...], *, sandboxed: bool, attaching: bool, modern: bool, cabled: bool
 ) -> frozenset[str]:
     """Return the functions that the script needs of those that look things up."""
     looks = {step.look.split(" ", 1)[0] for step in steps}
@@ -231,7 +252,7 @@ def needed_looks(
             looks.add(helper)
     if not sandboxed:
         return frozenset(looks)
-    if (attaching and modern) or looks & {"look_inside", "look_interface"}:
+    if (attaching and modern and cabled) or looks & {"look_inside", "look_interface"}:
         looks.add("ends_meet")
     if attaching or looks & {"look_inside", "ends_meet"}:
         looks |= {"sandbox_number", "number"}

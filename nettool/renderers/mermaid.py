@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from nettool.interfaces import interface_of
 from nettool.renderers.variables import endpoints_of
 from nettool.text import safe
 
@@ -43,13 +44,16 @@ def _scene(planned: Plan, facts: Facts, prefix: str, *, after: bool) -> Iterator
     for bridge, name in ids.items():
         yield f"      {name}{_box(bridge, facts.host.addresses_of(bridge))}"
     for number, endpoint in endpoints:
-        yield f"      {prefix}_end{number}{_box(endpoint.host_end, ())}"
+        if not endpoint.on_parent:
+            yield f"      {prefix}_end{number}{_box(endpoint.host_end, ())}"
     yield "    end"
     yield from _sandboxes(planned, facts, endpoints, prefix)
     for number, endpoint in endpoints:
-        if endpoint.bridge in ids:
-            yield f"    {ids[endpoint.bridge]} --- {prefix}_end{number}"
-        yield f"    {prefix}_end{number} --- {prefix}_if{number}"
+        near = ids.get(endpoint.bridge) if endpoint.on_parent else f"{prefix}_end{number}"
+        if endpoint.bridge in ids and not endpoint.on_parent:
+            yield f"    {ids[endpoint.bridge]} --- {near}"
+        if near is not None:
+            yield f"    {near} --- {prefix}_if{number}"
 
 
 def _sandboxes(
@@ -79,7 +83,11 @@ def _others(planned: Plan, facts: Facts, sandbox: Sandbox) -> Iterator[tuple[str
 
 
 def _is_there(planned: Plan, facts: Facts, endpoint: Endpoint, *, after: bool) -> bool:
-    return not planned.inverse if after else facts.host.link(endpoint.host_end) is not None
+    if after:
+        return not planned.inverse
+    if endpoint.on_parent:
+        return interface_of(endpoint, facts) is not None
+    return facts.host.link(endpoint.host_end) is not None
 
 
 def _box(name: str, addresses: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nettool import effects
 from nettool.firewalleffects import Chain, Rule
+from nettool.parenteffects import Marked, OnParent, SubInterface
 from nettool.renderers.variables import CIDRS, IPS, Kind
 from nettool.value import Value
 
@@ -39,7 +40,19 @@ def probe(fact: Fact, step: Step, words: Words) -> Probe:
     if isinstance(fact, effects.Bridge):
         bridge = words.word((Kind.BRIDGE,), fact.name)
         return Probe((*_words("ip", "-o", "-d", "link", "show", "dev"), bridge), (" bridge ",))
+    if isinstance(fact, (OnParent, Marked, SubInterface)):
+        return _probe_on_parent(fact, words)
     return _probe_link(fact, words)
+
+
+def _probe_on_parent(fact: OnParent | Marked | SubInterface, words: Words) -> Probe:
+    netns = None if isinstance(fact, SubInterface) else fact.netns
+    shown = (*_ip(netns, words), *_words("-d", "link", "show", "dev"), _link(fact.name, netns, words))
+    if isinstance(fact, Marked):
+        return Probe(shown, ("alias ", *words.link(fact.mark)))
+    if isinstance(fact, SubInterface) and fact.vlan is not None:
+        return Probe(shown, (f" id {fact.vlan} ",))
+    return Probe(shown, (f" {fact.kind} ",))
 
 
 def _probe_link(fact: Fact, words: Words) -> Probe:
@@ -80,7 +93,7 @@ def _probe_inside(fact: Fact, words: Words) -> Probe:
         return Probe(shown, (f" {fact.name} on ",))
     if isinstance(fact, effects.Sysctl):
         enter = (*_words("ip", "netns", "exec"), words.netns(fact.netns)) if fact.netns else ()
-        key = words.sysctl_key(fact.name) or (fact.name,)
+        key = words.sysctl_key(fact.name, inner=fact.netns is not None) or (fact.name,)
         return Probe((*enter, *_words("sysctl", "-n"), key), (fact.value,), exact=True)
     if isinstance(fact, effects.Address):
         link, cidr = _link(fact.link, fact.netns, words), words.word(CIDRS, fact.cidr)

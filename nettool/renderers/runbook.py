@@ -58,7 +58,9 @@ def render(planned: Plan, facts: Facts) -> str:
 
 def _purpose(planned: Plan) -> Escaped:
     if endpoints_of(planned):
-        gives = own("Gives a sandbox an interface on a bridge of this host.")
+        on_parent = endpoints_of(planned)[0].on_parent
+        on = "an interface of this host's" if on_parent else "a bridge of this host"
+        gives = own(f"Gives a sandbox an interface on {on}.")
         takes = own("Takes an interface away from a sandbox again, and leaves everything else as it is.")
     elif network_of(planned):
         gives = own("Makes a network that containers can be put on.")
@@ -136,16 +138,19 @@ def _prechecks(planned: Plan) -> Iterator[_Check]:
     yield _check("The programs are installed.", ("which", *tools), "a path for each")
     for sandbox in _sandboxes(planned):
         inode = str(sandbox.netns.inode) if sandbox.netns.inode is not None else "a number"
-        source = "".join(str(piece) for piece in Words(()).source(sandbox))
+        source = _plain(Words(()).source(sandbox))
         yield _check("The sandbox is the one that is meant.", ("stat", "-L", "-c", "%i", source), inode)
     for endpoint in () if planned.inverse else endpoints_of(planned):
         yield from _prechecks_of(endpoint)
 
 
 def _prechecks_of(endpoint: Endpoint) -> Iterator[_Check]:
-    bridge = ("ip", "-d", "link", "show", "dev", endpoint.bridge)
-    yield _check("The bridge is there, and is one.", bridge, "bridge")
-    for name in (endpoint.host_end, endpoint.peer):
+    link = ("ip", "-d", "link", "show", "dev", endpoint.bridge)
+    if endpoint.on_parent:
+        yield _check("The interface that it is made on is there, and up.", link, "UP")
+    else:
+        yield _check("The bridge is there, and is one.", link, "bridge")
+    for name in () if endpoint.on_parent else (endpoint.host_end, endpoint.peer):
         taken = block([_line(("ip", "link", "show", "dev", name))])
         yield _Check(own("The name is free."), taken, own("does not exist"))
     for cidr in endpoint.addresses:
@@ -207,15 +212,20 @@ def _verification(planned: Plan) -> Iterator[_Check]:
         for route in endpoint.routes:
             if route.destination == "default" and route.via:
                 yield _check("The gateway answers.", (*enter, *_PING, route.via), "1 received")
-        for cidr in endpoint.addresses:
+        # From the parent itself, the kernel lets nobody reach what is on it.
+        for cidr in () if endpoint.on_parent else endpoint.addresses:
             ping = (*_PING, cidr.partition("/")[0])
             yield _check("The sandbox answers, where the host is on its network.", ping, "1 received")
     if not endpoints_of(planned):
         for step in planned.steps:
             yield _verify(step)
     for endpoint in endpoints_of(planned) if planned.inverse else ():
-        argv = ("ip", "link", "show", "dev", endpoint.host_end)
-        yield _check("The cable is gone.", argv, "does not exist")
+        argv = ("ip", "link", "show", "dev")
+        if endpoint.on_parent:
+            inside = ("nsenter", f"--net={_plain(Words(()).source(endpoint.sandbox))}", "--")
+            yield _check("The interface is gone.", (*inside, *argv, endpoint.ifname), "does not exist")
+        else:
+            yield _check("The cable is gone.", (*argv, endpoint.host_end), "does not exist")
 
 
 def _rollback(planned: Plan) -> Iterator[tuple[Escaped, Escaped]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from nettool.effects import BridgeMac, Forgotten, Route
 from nettool.ipam import gateway_of
 from nettool.naming import NETNS_FOLDER
+from nettool.parenteffects import Marked, OnParent
 from nettool.plan import Scope
 from nettool.request import RUNTIMES
 from nettool.value import Value
@@ -72,7 +73,7 @@ _AFTER: Final = {
     "master": (Kind.BRIDGE,), "addif": (Kind.BRIDGE,), "dev": _LINKS, "name": _LINKS,
     "set": (Kind.LINK,), "del": (Kind.NETNS,), "mtu": (Kind.MTU,), "address": (Kind.MAC,), "via": IPS,
     "add": (Kind.LINK, *CIDRS, *IPS), "replace": (*CIDRS, *IPS),
-    "-i": (Kind.BRIDGE,), "-o": (Kind.BRIDGE,), "-s": CIDRS,
+    "alias": (Kind.LINK,), "-i": (Kind.BRIDGE,), "-o": (Kind.BRIDGE,), "-s": CIDRS,
 }  # fmt: skip
 _CONF: Final = ("net.ipv6.conf.", "net.ipv4.conf.")
 _MARK: Final = "nettool:"
@@ -100,6 +101,9 @@ def _all(planned: Plan) -> Iterator[Variable]:
 
 
 def _of_network(network: Network) -> Iterator[Variable]:
+    if network.parent is not None:
+        yield from _of_parent(network, network.parent)
+        return
     yield Variable("BRIDGE", Kind.BRIDGE, network.bridge or "", "the network's bridge")
     for subnet in network.subnets:
         cidr = f"{gateway_of(subnet)}/{subnet.cidr.partition('/')[2]}"
@@ -107,11 +111,21 @@ def _of_network(network: Network) -> Iterator[Variable]:
         yield Variable("SUBNET", _kind(subnet.cidr, CIDRS), subnet.cidr, "the addresses of its containers")
 
 
+def _of_parent(network: Network, parent: str) -> Iterator[Variable]:
+    yield Variable("PARENT", Kind.BRIDGE, parent, "the interface that leads to the network")
+    if network.own_bridge:
+        yield Variable("VLAN_IF", Kind.BRIDGE, network.bridge or "", "the VLAN's interface on it")
+    if network.shim is not None:
+        yield Variable("HOST_IF", Kind.BRIDGE, network.shim, "the host's own interface on the network")
+    for cidr in network.host_addresses:
+        yield Variable("HOST_ADDRESS", _kind(cidr, CIDRS), cidr, "the host's address there")
+
+
 def endpoints_of(planned: Plan) -> tuple[Endpoint, ...]:
     """Return the endpoints that a plan makes, or takes away; one that it only publishes ports of is none."""
     cables = {step.makes.key for step in planned.steps}
     changed = (c.endpoint for c in planned.changes if c.present is not planned.inverse)
-    return tuple(e for e in changed if planned.inverse or f"veth {e.host_end}" in cables)
+    return tuple(e for e in changed if planned.inverse or e.key in cables)
 
 
 def network_of(planned: Plan) -> Network | None:
@@ -147,11 +161,21 @@ def _free(name: str, taken: dict[str, Variable]) -> str:
 
 def _of_endpoint(endpoint: Endpoint, *, removed: bool) -> Iterator[Variable]:
     yield from _of_sandbox(endpoint.sandbox, removed=removed)
-    yield Variable("HOST_IF", Kind.LINK, endpoint.host_end, "the host's end of the cable")
+    if endpoint.on_parent:
+        yield Variable(
+            "MARK", Kind.LINK, endpoint.host_end, "the alias by which the interface is found again"
+        )
+    else:
+        yield Variable("HOST_IF", Kind.LINK, endpoint.host_end, "the host's end of the cable")
     if removed:
         return
-    yield Variable("BRIDGE", Kind.BRIDGE, endpoint.bridge, "the bridge to plug into")
-    yield Variable("PEER_IF", Kind.LINK, endpoint.peer, "the other end, until it has its name", inner=True)
+    if endpoint.on_parent:
+        yield Variable("PARENT", Kind.BRIDGE, endpoint.bridge, "the host's interface to make it on")
+    else:
+        yield Variable("BRIDGE", Kind.BRIDGE, endpoint.bridge, "the bridge to plug into")
+        yield Variable(
+            "PEER_IF", Kind.LINK, endpoint.peer, "the other end, until it has its name", inner=True
+        )
     yield Variable("IFNAME", Kind.LINK, endpoint.ifname, "the interface in the sandbox", inner=True)
     # The rules of published ports hold an address in forms that would not follow.
     for cidr in () if endpoint.ports else endpoint.addresses:
@@ -244,12 +268,12 @@ class Words:
         last = words.index("route") if old else len(words)
         result: list[Word] = []
         for at, word in enumerate(words):
-            inner = command.netns is not None or "peer" in words[:at]
+            inner = _is_inner(words, at, fact, command)
             kinds = _kinds(words, at, fact) if at < last else ()
-            result.append(self._composite(word) or self.word(kinds, word, inner=inner))
+            result.append(self._composite(word, inner=inner) or self.word(kinds, word, inner=inner))
         return tuple(result)
 
-    def _composite(self, word: str) -> Word | None:
+    def _composite(self, word: str, *, inner: bool) -> Word | None:
         for variable in self.variables:
             value = variable.value
             if variable.kind is Kind.PID and word == f"/proc/{value}/ns/net":
@@ -261,17 +285,25 @@ class Words:
             if variable.kind in _LINKS and not variable.inner and word == f"{_MARK}{value}":
                 return (_MARK, variable)
         key, equals, value = word.partition("=")
-        return (*pieces, "=", value) if equals and (pieces := self.sysctl_key(key)) else None
+        return (*pieces, "=", value) if equals and (pieces := self.sysctl_key(key, inner=inner)) else None
 
-    def sysctl_key(self, key: str) -> Word | None:
+    def sysctl_key(self, key: str, *, inner: bool) -> Word | None:
         """Return the key of an interface's parameter, with the interface as a variable."""
         for variable in self.variables:
             name = variable.value.replace(".", "/")
-            meant = variable.kind is Kind.BRIDGE or (variable.kind is Kind.LINK and variable.inner)
+            meant = variable.kind in _LINKS and variable.inner is inner
             for prefix in _CONF if meant else ():
                 if key.startswith(f"{prefix}{name}."):
                     return (prefix, Slashed(variable), key.removeprefix(f"{prefix}{name}"))
         return None
+
+
+def _is_inner(words: tuple[str, ...], at: int, fact: object, command: Command) -> bool:
+    """Return whether the word at a place is about the sandbox's end."""
+    before = words[at - 1] if at else ""
+    if isinstance(fact, (OnParent, Marked)):
+        return before in ("name", "dev")
+    return command.netns is not None or "peer" in words[:at]
 
 
 def _kinds(words: tuple[str, ...], at: int, fact: object) -> tuple[Kind, ...]:
@@ -283,4 +315,6 @@ def _kinds(words: tuple[str, ...], at: int, fact: object) -> tuple[Kind, ...]:
         return ()
     if earlier == "attach":
         return (Kind.PID,)
+    if (earlier, before) == ("add", "link"):
+        return (Kind.BRIDGE,)
     return (Kind.LINK,) if earlier == "addif" else _AFTER.get(before, ())

@@ -549,8 +549,8 @@ noted_sandbox() {
     return 1
 }
 
-other_endpoint() { # whether the sandbox has another endpoint of nettool's; OTHER is its host end
-    local name id
+other_endpoint() { # whether the sandbox has another endpoint of nettool's; OTHER is its host end, or its alias
+    local name id links pattern='"ifalias":"(nt[0-9a-f]{10})"'
     id=$(sandbox_number)
     [[ -n $id ]] || return
     while read -r _ name _; do
@@ -558,6 +558,12 @@ other_endpoint() { # whether the sandbox has another endpoint of nettool's; OTHE
         [[ $OTHER =~ ^nt[0-9a-f]{10}$ && $OTHER != "$HOST_IF" ]] || continue
         ! link_of host "$OTHER" || [[ $(number link_netnsid) != "$id" ]] || return 0
     done <<<"$(ip -o link show type veth 2>/dev/null)"
+    links=$(inside ip -json -details link show 2>/dev/null)
+    while [[ $links =~ $pattern ]]; do
+        OTHER=${BASH_REMATCH[1]}
+        [[ $OTHER == "$HOST_IF" ]] || return 0
+        links=${links#*"\"ifalias\":\"$OTHER\""}
+    done
     return 1
 }
 
