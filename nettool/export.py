@@ -10,10 +10,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from nettool import effects
 from nettool.errors import NettoolError, Refused, UsageError
-from nettool.firewalleffects import Chain, Rule
-from nettool.parenteffects import Marked, OnParent, SubInterface
 from nettool.renderers.variables import endpoints_of, runtime_of
 from nettool.text import safe
 
@@ -32,12 +29,6 @@ _NAMES: Final = {
 }  # fmt: skip
 # These look a container up, or work in it, by what the plan has found out.
 _RUN: Final = ("bash", "ansible")
-# What the renderers' `looks` and `probes` know to ask a host about.
-_LOOKED_AT: Final = (
-    effects.NetnsFolder, effects.NetnsName, effects.VethPair, effects.Port, effects.PortSetting,
-    effects.BridgeMac, effects.Inside, effects.InterfaceName, effects.Up, effects.Address, effects.Route,
-    effects.Sysctl, effects.Forgotten, effects.Bridge, Chain, Rule, OnParent, Marked, SubInterface,
-)  # fmt: skip
 
 
 def export(planned: Plan, facts: Facts, mode: Mode) -> None:
@@ -73,31 +64,16 @@ def choose_form(target: str, wanted: str | None) -> str:
 def render(planned: Plan, facts: Facts, form: str) -> str:
     """Return the plan in a form.
 
-    Raises Refused for a script that could not find its sandbox, or what it could not look at.
+    Raises Refused for a script that could not find its sandbox.
     """
     if form == "json":
         from nettool.render import document
 
         return json.dumps(document(planned, facts), indent=2) + "\n"
-    if form != "mermaid":
-        _require_looks(planned)
     if form in _RUN:
         _require_container(planned)
     text: str = import_module(f"nettool.renderers.{form}").render(planned, facts)
     return text
-
-
-def _require_looks(planned: Plan) -> None:
-    """Refuse what a script has no way to look at: the files and the server that names are made of, say."""
-    steps = (*planned.steps, *planned.restores)
-    facts = (step.about for step in steps)
-    strange = next((fact for fact in facts if not isinstance(fact, _LOOKED_AT)), None)
-    if strange is not None:
-        raise Refused(
-            f"cannot export in this form: {planned.title}",
-            why=(f"a script has no way to look whether {strange.sentence()}",),
-            hints=("--dry-run prints the commands", "--format json saves the plan"),
-        )
 
 
 def _require_container(planned: Plan) -> None:

@@ -38,6 +38,12 @@ class FlowForgotten(Value):
         """Present when there is no such flow."""
         return ABSENT if any(map(self._is_meant, facts.flows)) else PRESENT
 
+    def filter(self) -> tuple[str, ...]:
+        """Return what conntrack(8) knows such flows by."""
+        source = ("-s", self.source) if self.source else ()
+        where = ("-d", self.destination, "--dport", str(self.port))
+        return ("-p", self.protocol, *source, *where, "-r", self.answered_by)
+
     def _is_meant(self, flow: FlowFact) -> bool:
         ours = (self.protocol, self.destination, self.port, self.answered_by)
         if (flow.protocol, flow.destination, flow.port, flow.answered_by) != ours:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from nettool.naming import OF_NAMESPACES
 from nettool.store.rundir import run_folder
 
 TYPE_CHECKING = False
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Final
 
-OF_NAMESPACES: Final = "/etc/netns"
-"""Where a namespace has files of its own for /etc (ip-netns(8))."""
 _MOST_BYTES: Final = 65536
 _SIGKILL_BIT: Final = 1 << 8
 

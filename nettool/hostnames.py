@@ -7,6 +7,7 @@ import re
 from nettool.errors import Refused, UsageError
 from nettool.ipam import gateway_of
 from nettool.model import HostFile
+from nettool.naming import OF_NAMESPACES
 from nettool.value import Value
 
 TYPE_CHECKING = False
@@ -128,7 +129,7 @@ def _own_folder(endpoint: Endpoint) -> str | None:
     sandbox = endpoint.sandbox
     if sandbox.netns.name == str(sandbox.pid) or not sandbox.target.startswith(("pid:", "netns:")):
         return None
-    return f"/etc/netns/{sandbox.netns.name}"
+    return f"{OF_NAMESPACES}/{sandbox.netns.name}"
 
 
 def _resolver(endpoint: Endpoint, network: Network, written: Written) -> HostFile | None:

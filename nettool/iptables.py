@@ -64,10 +64,8 @@ def add_rule(place: Place, words: tuple[str, ...], *, mark: str, scope: Scope, w
 
 def forget_flows(flows: FlowForgotten, why: str) -> Step:
     """Make the kernel forget flows: their next packet is held against the rules again (conntrack(8))."""
-    source = ("-s", flows.source) if flows.source else ()
-    port = ("-d", flows.destination, "--dport", str(flows.port))
     return Step(
-        do=Command(("conntrack", "-D", "-p", flows.protocol, *source, *port, "-r", flows.answered_by)),
+        do=Command(("conntrack", "-D", *flows.filter())),
         undo=Stays("the next packet makes the kernel remember the flow again"),
         makes=flows,
         scope=Scope.HOST,

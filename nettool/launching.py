@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from nettool import output
 from nettool.cgroups import Cgroup, Limits
 from nettool.errors import Interrupted, NettoolError, Refused, UsageError
-from nettool.hostfiles import OF_NAMESPACES
 from nettool.namespaces import (
     MS_BIND,
     MS_REC,
@@ -33,6 +32,7 @@ from nettool.namespaces import (
     take_terminal,
     unshare,
 )
+from nettool.naming import OF_NAMESPACES
 from nettool.pipeline import change, execute
 from nettool.request import Connect, Detach, Target
 from nettool.sandboxes import find, parse_target

@@ -18,6 +18,8 @@ MAX_LENGTH: Final = 15
 
 NETNS_FOLDER: Final = "/var/run/netns"
 """Where `ip netns` looks names of namespaces up (ip-netns(8))."""
+OF_NAMESPACES: Final = "/etc/netns"
+"""Where a namespace has files of its own for /etc (ip-netns(8))."""
 
 _MARKED: Final = r"nt[0-9a-f]{10}"
 # Stricter than the kernel, which takes `$(id)` and `-rf`: a name that nettool makes must be safe in

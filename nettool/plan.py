@@ -7,7 +7,7 @@ import re
 
 from nettool.effects import Gone, NetnsName, PortSetting, Sysctl, VethPair
 from nettool.firewalleffects import Chain, Rule
-from nettool.netnseffects import Loopback
+from nettool.netnseffects import Loopback, NewNetns
 from nettool.parenteffects import OnParent
 from nettool.presence import Presence
 from nettool.value import Value, replace
@@ -286,7 +286,7 @@ def reads_sysctls(steps: Iterable[Step]) -> bool:
 def namespaces_made(steps: Iterable[Step]) -> tuple[str, ...]:
     """Return the names of the namespaces that steps make, or take away: which one that is comes out later."""
     facts = (step.about for step in steps)
-    return tuple(dict.fromkeys(fact.name for fact in facts if isinstance(fact, Loopback)))
+    return tuple(dict.fromkeys(fact.name for fact in facts if isinstance(fact, (NewNetns, Loopback))))
 
 
 def undo_steps(inverted: bool, restores: tuple[Step, ...], started: tuple[Step, ...]) -> tuple[Step, ...]:  # noqa: FBT001 - as the plan says it

@@ -130,7 +130,7 @@ def _files(endpoint: Endpoint, facts: Facts) -> Iterator[HostFile]:
     if names not in there:
         return
     yield HostFile(names, there[names], "the names that the sandbox is found by")
-    folder = f"/etc/netns/{endpoint.sandbox.netns.name}"
+    folder = f"{naming.OF_NAMESPACES}/{endpoint.sandbox.netns.name}"
     gateways = {cidr.partition("/")[0] for cidr in facts.host.addresses_of(endpoint.bridge)}
     resolver = there.get(f"{folder}/resolv.conf", "")
     lines = resolver.splitlines()

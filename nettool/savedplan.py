@@ -15,10 +15,12 @@ from nettool.request import (
     Attach,
     Connect,
     CreateNetwork,
+    CreateSandbox,
     Detach,
     Disconnect,
     Publish,
     RemoveNetwork,
+    RemoveSandbox,
     Target,
     Unpublish,
 )
@@ -35,8 +37,11 @@ if TYPE_CHECKING:
 
 _REQUESTS: Final[dict[str, type[Request]]] = {
     each.__name__: each
-    for each in (Attach, Detach, CreateNetwork, RemoveNetwork, Connect, Disconnect, Publish, Unpublish)
-}
+    for each in (
+        Attach, Detach, CreateNetwork, RemoveNetwork, Connect, Disconnect, Publish, Unpublish, CreateSandbox,
+        RemoveSandbox,
+    )
+}  # fmt: skip
 CLASSES: Final = (*_REQUESTS.values(), Target)
 _COMPARED: Final = ("host", "dialect", "sandboxes", "steps")
 

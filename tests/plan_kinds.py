@@ -446,7 +446,7 @@ ON_A_PARENT: Final = (
         host=(*UPLINK, f"nettool network create lan {ON_UP0} --subnet 2001:db8::/64"), verbs=CONNECT,
     ),
 )  # fmt: skip
-NO_SCRIPT: Final = (*WITH_NAMES, *SANDBOXES)
-"""What no script can look at: a name server, or what it reads, a namespace to be made."""
-KINDS: Final = (*ATTACHMENTS, *NETWORKS, *CONNECTIONS, *PORTS, *OF_OTHERS, *ON_A_PARENT, *NO_SCRIPT)
+FURTHER: Final = (*NETWORKS, *CONNECTIONS, *PORTS, *ON_A_PARENT, *WITH_NAMES, *SANDBOXES)
+"""What is not an attachment, and not of an interface that somebody else has made."""
+KINDS: Final = (*ATTACHMENTS, *OF_OTHERS, *FURTHER)
 BY_NAME: Final = {kind.name: kind for kind in KINDS}

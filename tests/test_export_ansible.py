@@ -12,18 +12,7 @@ import pytest
 import yaml
 from export_plans import PLANS, check_golden, plan_with_path
 from hosts import Host
-from plan_kinds import (
-    BY_NAME,
-    CONNECTIONS,
-    FULL,
-    NETWORKS,
-    ON_A_PARENT,
-    OTHER_UPLINK,
-    PORTS,
-    Kind,
-    furnish,
-    some,
-)
+from plan_kinds import BY_NAME, FULL, FURTHER, OTHER_UPLINK, Kind, furnish, some
 from shims import Rule, Shims, commands_in
 from snapshot import difference, without_chance
 
@@ -165,7 +154,8 @@ def test_run_for_real(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(k, id=k.name) for k in some((*NETWORKS, *CONNECTIONS, *PORTS, *ON_A_PARENT))]
+    "kind",
+    [pytest.param(k, id=k.name) for k in some(FURTHER)],
 )
 def test_networks_and_ports_are_played_command_by_command(kind: Kind) -> None:
     with Host() as host:

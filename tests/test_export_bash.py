@@ -23,7 +23,6 @@ from plan_kinds import (
     DIALECTS,
     FULL,
     KINDS,
-    NO_SCRIPT,
     OTHER_UPLINK,
     WITH_A_PORT,
     Kind,
@@ -53,12 +52,13 @@ QUICK: Final = (
     "both families", "a name with a dot", "a bridge with an odd name", "default route replaced",
     "IPv6 default route replaced", "a second endpoint takes the default route", "no folder of names",
     "a network on a bridge that was there", "a network beside another one", "a connection with a port",
-    "a port for some", "a port on a bare bridge", "an interface with a port",
+    "a port for some", "a port on a bare bridge", "an interface with a port", "a network with names",
+    "a named sandbox and its names", "a named sandbox", "a macvlan connection",
 )  # fmt: skip
 """The kinds of plan that every run of the tests takes; NETTOOL_TEST_ALL takes all."""
 CASES: Final = [
     pytest.param(kind, kind.dialect(number), number, id=f"{kind.name}-{kind.dialect(number)}")
-    for number, kind in enumerate(k for k in KINDS if (FULL or k.name in QUICK) and k not in NO_SCRIPT)
+    for number, kind in enumerate(k for k in KINDS if (FULL or k.name in QUICK))
 ]
 DETACHED: Final = CASES[::4]
 # Optional checks: all but the taste for braces (SC2250), and for a command a line (SC2312).
@@ -263,6 +263,9 @@ FAILING: Final = [(REPLACED, dialect, 1) for dialect in DIALECTS] + [
     (BY_NAME["a port of the host's own"], "classic", 2 if FULL else 3),
     (BY_NAME["a macvlan connection"], "modern", 1 if FULL else 3),
     (BY_NAME["a macvlan network with an address of the host's"], "classic", 2 if FULL else 3),
+    (BY_NAME["a network with names"], "classic", 4 if FULL else 14),
+    (BY_NAME["a named sandbox and its names"], "modern", 1 if FULL else 4),
+    (BY_NAME["a named sandbox"], "classic", 1),
 ]
 
 
@@ -590,7 +593,11 @@ def test_bash_iproute2_and_coreutils_are_all_it_needs(host: Host, tmp_path: Path
 
 
 @pytest.mark.parametrize("dialect", DIALECTS if FULL else DIALECTS[:1])
-@pytest.mark.parametrize("kind", [REPLACED, BY_NAME["a macvlan connection"]], ids=["a cable", "on a parent"])
+@pytest.mark.parametrize(
+    "kind",
+    [REPLACED, BY_NAME["a macvlan connection"], BY_NAME["a named sandbox and its names"]],
+    ids=["a cable", "on a parent", "names"],
+)
 def test_detach_script(host: Host, tmp_path: Path, kind: Kind, dialect: str) -> None:
     scene = furnish(host, kind)
     shims = Shims(tmp_path / "shims")
@@ -612,6 +619,36 @@ def test_detach_script(host: Host, tmp_path: Path, kind: Kind, dialect: str) -> 
         assert difference(attached, scene.snapshot()) == ""
     assert host.nettool(*scene.detach(dialect)).returncode == 0
     _check_before(before, scene)
+
+
+def test_a_namespace_of_somebody_elses_is_left_alone(host: Host, tmp_path: Path) -> None:
+    script = tmp_path / "blue.sh"
+    host.must("sandbox", "create", "blue", "--export", str(script))
+    host.check("ip", "netns", "add", "blue")
+    before = host.snapshot()
+    done = host.run("bash", str(script))
+    assert done.returncode == 4
+    assert "blue is a network namespace" in done.stderr
+    assert "was not made by nettool" in done.stderr
+    assert "nothing to undo" in host.check("bash", str(script), "undo")
+    assert difference(before, host.snapshot()) == ""
+
+
+@pytest.mark.parametrize("use", ["a process", "a cable"])
+def test_a_sandbox_in_use_is_not_removed_by_a_script(host: Host, tmp_path: Path, use: str) -> None:
+    script = tmp_path / "gone.sh"
+    host.must("sandbox", "create", "blue")
+    host.must("sandbox", "rm", "blue", "--export", str(script))
+    if use == "a process":
+        host.popen("ip", "netns", "exec", "blue", "sleep", "60")
+        until(lambda: host.check("ip", "netns", "pids", "blue"))
+    else:
+        host.check("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", "blue")
+    before = host.snapshot()
+    done = host.run("bash", str(script))
+    assert done.returncode == 4
+    assert "in namespace blue" in done.stderr or "namespace blue has an interface" in done.stderr
+    assert difference(before, host.snapshot()) == ""
 
 
 def test_detach_script_of_a_dead_sandbox(host: Host, tmp_path: Path) -> None:

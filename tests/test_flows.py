@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -14,8 +15,6 @@ from nettool.facts import FlowFact
 from nettool.traffic import parse_flows
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from hosts import Host
 
 CREATE: Final = "network create lan --bridge-name br-lan --subnet 10.20.0.0/24 --subnet fd20::/64"
@@ -53,6 +52,28 @@ def test_flows_that_are_under_way_follow_the_port(host: Host) -> None:
     host.must("unpublish", "netns:web", "--all")
     assert {name: flow.ask() for name, flow in flows.items()} == dict.fromkeys(flows, "")
     assert host.nettool("gc", "--dry-run").stdout == "nothing to clear away\n"
+
+
+@pytest.mark.parametrize("ends", ["when it is about to be forgotten", "by the script"])
+def test_flows_follow_a_port_of_a_script(host: Host, tmp_path: Path, ends: str) -> None:
+    outside, script, shims = _furnish(host), str(tmp_path / "ports.sh"), Shims(tmp_path / "shims")
+    flow = Flow(host, outside, "192.0.2.1", 5353)
+    flow.ask()
+    (forget,) = [words for words in commands_in(host.must(*PUBLISH, "--dry-run")) if "-D" in words[:2]]
+    host.must(*PUBLISH, "--export", script)
+    if ends == "when it is about to be forgotten":
+        shims.set(Rule(forget, '"$real" "$@"'))
+    assert "verified" in host.check("bash", script, env=shims.env)
+    assert forget in shims.calls
+    assert flow.ask() == "web"
+    assert "nothing to do" in host.check("bash", script)
+    host.check("bash", script, "undo")
+    host.must(*PUBLISH)
+    assert flow.ask() == "web"
+    host.must("unpublish", "netns:web", "--all", "--export", script)
+    assert "conntrack -D" in Path(script).read_text()
+    host.check("bash", script)
+    assert flow.ask() == ""
 
 
 def test_only_flows_that_the_rule_is_for_are_forgotten(host: Host) -> None:

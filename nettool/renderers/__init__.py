@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import shlex
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nettool import __version__
+
+if TYPE_CHECKING:
+    from nettool.plan import Command
 
 
 class Escaped(str):
@@ -36,6 +39,15 @@ def _ansi_c(byte: int) -> str:
         return f"\\{character}"
     # Three octal digits, unlike \\x, never run into the character behind them.
     return character if 0x20 <= byte < 0x7F else f"\\{byte:03o}"
+
+
+def typed(command: Command) -> Escaped:
+    """Return a command as one line of shell, with what it reads put in front."""
+    line = " ".join(shell(word) for word in command.words())
+    if command.stdin is None:
+        return Escaped(line)
+    lines = " ".join(shell(text) for text in command.stdin.splitlines())
+    return Escaped(f"printf '%s\\n' {lines} | {line}")
 
 
 def own(text: object) -> Escaped:

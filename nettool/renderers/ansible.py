@@ -20,8 +20,8 @@ from nettool.renderers.variables import (
     Slashed,
     Variable,
     Words,
+    about,
     endpoints_of,
-    network_of,
     runtime_of,
     variables_of,
 )
@@ -51,7 +51,9 @@ class _Task(Value):
     expect: Escaped
     condition: Escaped
     argv: Escaped
+    reads: Escaped
     undo: Escaped
+    undo_reads: Escaped
     note: Escaped
     has_undo: bool
     has_note: bool
@@ -83,7 +85,7 @@ def render(planned: Plan, facts: Facts) -> str:
 def _name_of(planned: Plan) -> str:
     if endpoints_of(planned):
         return "Take an interface away from a sandbox" if planned.inverse else "Give a sandbox an interface"
-    what = "a network" if network_of(planned) else "published ports"
+    what = about(planned)
     return f"{'Take' if planned.inverse else 'Make'} {what}{' away' if planned.inverse else ''}"
 
 
@@ -174,11 +176,18 @@ def _task(number: int, step: Step, words: Words, *, inverse: bool) -> _Task:
         expect=_text(looked.expect),
         condition=own(is_so if gone else f"not ({is_so})"),
         argv=_list(words.do(step)),
+        reads=_reads(step.do),
         undo=_list(words.undo(step, undo)) if undo else Escaped(),
+        undo_reads=_reads(undo),
         note=_text(_key(fact, words)),
         has_undo=undo is not None,
         has_note=undo is not None and step.scope is not Scope.HOST and not gone,
     )
+
+
+def _reads(command: Command | None) -> Escaped:
+    """Return what a command reads; nothing where it reads nothing."""
+    return Escaped() if command is None or command.stdin is None else scalar(command.stdin)
 
 
 def _key(fact: effects.Fact, words: Words) -> Word:

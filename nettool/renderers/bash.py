@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nettool import effects
 from nettool.iproute import CLASSIC
 from nettool.parenteffects import SubInterface
-from nettool.plan import Command, Scope
+from nettool.plan import Command, Scope, namespaces_made
 from nettool.renderers import Escaped, fill, own, shell
 from nettool.renderers.looks import Steps, bash_word, join, needed_looks, replaces, width
 from nettool.renderers.variables import (
@@ -21,6 +21,7 @@ from nettool.renderers.variables import (
     Kind,
     Variable,
     Words,
+    about,
     endpoints_of,
     network_of,
     runtime_of,
@@ -96,12 +97,14 @@ class _Script:
     def shared(self) -> dict[str, Any]:
         """Return what both kinds of script print."""
         steps = (*self._own, *self._restores)
+        namespaces = namespaces_made(self._planned.steps) if self._planned.inverse else ()
         return {
             "sandboxed": self._sandbox is not None,
             "purpose": self._purpose(),
             "title": self._title(),
             "trace": self._trace(),
             "shares": any(step.needed for step in steps),
+            "removed": [bash_word(self._words.word((Kind.NETNS,), name)) for name in namespaces],
             "inverse": self._planned.inverse,
             "on_parent": bool(self._endpoints) and self._endpoints[0].on_parent,
             "dialect": own(self._planned.dialect),
@@ -185,7 +188,7 @@ class _Script:
                 if inverse
                 else f"Gives a sandbox an interface on {on}."
             )
-        what = "a network" if network_of(self._planned) else "published ports"
+        what = about(self._planned)
         return own(
             f"{'Takes' if self._planned.inverse else 'Makes'} {what}{' back' * self._planned.inverse}."
         )
@@ -210,6 +213,9 @@ class _Script:
         if network is not None:
             first = network.bridge if network.own_bridge else network.shim or network.bridge
             return bash_word((*self._words.word((Kind.BRIDGE,), first or ""), suffix))
+        made = namespaces_made(self._planned.steps)
+        if made:
+            return bash_word(("sandbox-", *self._words.word((Kind.NETNS,), made[0]), suffix))
         digest = hashlib.sha256(self._planned.title.encode(errors="surrogateescape")).hexdigest()
         return shell(f"ports-{digest[:10]}{suffix}")
 

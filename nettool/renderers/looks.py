@@ -6,7 +6,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from nettool import effects
-from nettool.firewalleffects import Chain, Rule
+from nettool.fileeffects import File, Folder, NameServer
+from nettool.firewalleffects import Chain, FlowForgotten, Rule
+from nettool.netnseffects import Loopback, NewNetns
 from nettool.parenteffects import Marked, OnParent, SubInterface
 from nettool.plan import Command, Scope
 from nettool.renderers import Escaped, shell
@@ -58,11 +60,14 @@ class Steps:
         look = join(bash_word(word) for word in self._look(fact, step))
         undo = None
         if isinstance(step.undo, Command) and not self._inverse:
-            undo = self._command(self._words.undo(step, step.undo))
+            undo = self._command(self._words.undo(step, step.undo), step.undo.stdin)
         needed = self._needed(step, fact)
         look = Escaped(f"{look}; {self._gone(fact)}") if gone else look
         look = Escaped(f"{look}; spare '{number}'") if gone and needed else look
-        return ScriptStep(number, step, look, self._command(self._words.do(step)), undo, needed)
+        do = self._command(self._words.do(step), step.do.stdin)
+        # A flow may end by itself meanwhile; whether one is left is looked up afterwards.
+        do = Escaped(f"{do} || true") if isinstance(fact, FlowForgotten) else do
+        return ScriptStep(number, step, look, do, undo, needed)
 
     def _needed(self, step: Step, fact: Fact) -> Escaped | None:
         """Return the call that asks whether a rule of somebody else's rests on what a step makes."""
@@ -80,6 +85,9 @@ class Steps:
                 of = (("bridge",), (ipv4,), words.word((Kind.BRIDGE,), bridge))
             case _, effects.PortSetting(link=link, name="hairpin"):
                 of = (("mark",), words.link(link), *programs)
+            case _, Folder(path=path, holds=holds) if holds:
+                held = (self._words.path(file) for file in holds)
+                return join(bash_word(word) for word in (("holds_others",), self._words.path(path), *held))
             case _:
                 return None
         return join(bash_word(word) for word in (("others",), *of))
@@ -93,8 +101,11 @@ class Steps:
         call = (("way_back",), *place, (str(route.metric),), link)
         return join(bash_word(word) for word in call)
 
-    def _command(self, words: Iterable[Word]) -> Escaped:
-        return join(bash_word(word) for word in words)
+    def _command(self, words: Iterable[Word], stdin: str | None) -> Escaped:
+        command = join(bash_word(word) for word in words)
+        if stdin is None:
+            return command
+        return Escaped(f"printf '%s\\n' {join(map(shell, stdin.splitlines()))} | {command}")
 
     def _look(self, fact: Fact, step: Step) -> tuple[Word, ...]:
         """Return the call that looks a fact up: the same question as the fact's own `state`."""
@@ -131,6 +142,8 @@ class Steps:
         match fact:
             case Chain() | Rule():
                 call = self._look_in_firewall(fact, step)
+            case Folder() | File() | NameServer() | NewNetns() | Loopback() | FlowForgotten():
+                call = self._look_beside(fact)
             case OnParent() | Marked() | SubInterface():
                 call = self._look_on_parent(fact)
             case effects.Bridge(name=name):
@@ -147,6 +160,25 @@ class Steps:
             case _:
                 raise TypeError(f"no way to look up {fact!r}")
         return call
+
+    def _look_beside(
+        self, fact: Folder | File | NameServer | NewNetns | Loopback | FlowForgotten
+    ) -> tuple[Word, ...]:
+        """Return the call for what is no interface, no address and no rule."""
+        words = self._words
+        match fact:
+            case Folder(path=path):
+                return ("look_folder",), words.path(path)
+            case File(path=path, text=text, instead_of=before):
+                lines = text.splitlines()
+                both = ((line,) for line in (*lines, *(before or "").splitlines()))
+                return ("look_file",), words.path(path), (str(len(lines)),), *both
+            case NameServer(pid_file=path):
+                return ("look_server",), words.path(path)
+            case FlowForgotten():
+                return ("look_flow",), *((word,) for word in fact.filter())
+        look = "look_namespace" if isinstance(fact, NewNetns) else "look_loopback"
+        return (look,), words.word((Kind.NETNS,), fact.name)
 
     def _look_route(self, fact: effects.Route) -> tuple[Word, ...]:
         words, route, old = self._words, fact.route, fact.instead_of
@@ -236,7 +268,10 @@ _HELPERS: Final = {
     "conflict": frozenset({
         "look_bridge", "look_name", "look_veth", "look_port", "look_bridge_mac", "look_inside",
         "look_interface", "look_address", "look_route", "look_on_parent", "look_sub_interface",
+        "look_file", "look_namespace",
     }),
+    "namespace_of": frozenset({"look_namespace"}),
+    "is_marked": frozenset({"look_namespace", "look_loopback"}),
     "marked": frozenset({"look_on_parent", "look_mark"}),
 }  # fmt: skip
 """What looks need of what they share; a script about a sandbox looks at more than its steps."""
@@ -247,6 +282,7 @@ def needed_looks(
 ) -> frozenset[str]:
     """Return the functions that the script needs of those that look things up."""
     looks = {step.look.split(" ", 1)[0] for step in steps}
+    looks |= {step.needed.split(" ", 1)[0] for step in steps if step.needed}
     for helper, users in _HELPERS.items():
         if looks & users or (sandboxed and helper in ("link_of", "at")):
             looks.add(helper)

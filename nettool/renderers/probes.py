@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nettool import effects
-from nettool.firewalleffects import Chain, Rule
+from nettool.fileeffects import File, Folder, NameServer
+from nettool.firewalleffects import Chain, FlowForgotten, Rule
+from nettool.netnseffects import Loopback, NewNetns
 from nettool.parenteffects import Marked, OnParent, SubInterface
 from nettool.renderers.variables import CIDRS, IPS, Kind
 from nettool.value import Value
@@ -42,7 +44,29 @@ def probe(fact: Fact, step: Step, words: Words) -> Probe:
         return Probe((*_words("ip", "-o", "-d", "link", "show", "dev"), bridge), (" bridge ",))
     if isinstance(fact, (OnParent, Marked, SubInterface)):
         return _probe_on_parent(fact, words)
+    if isinstance(fact, (Folder, File, NameServer, NewNetns, Loopback, FlowForgotten)):
+        return _probe_beside(fact, words)
     return _probe_link(fact, words)
+
+
+def _probe_beside(
+    fact: Folder | File | NameServer | NewNetns | Loopback | FlowForgotten, words: Words
+) -> Probe:
+    """Return how to look at what is no interface, no address and no rule."""
+    match fact:
+        case Folder(path=path):
+            found = Probe((*_words("stat", "-L", "-c", "%F"), words.path(path)), ("directory",), exact=True)
+        case File(path=path, text=text):
+            found = Probe((("cat",), words.path(path)), (text.rstrip("\n"),), exact=True)
+        case NameServer(pid_file=path):
+            found = Probe((*_words("pgrep", "-x", "dnsmasq", "-F"), words.path(path)), ("",), silent=True)
+        case FlowForgotten():
+            found = Probe(_words("conntrack", "-L", *fact.filter()), ("",), exact=True)
+        case _:
+            marked = (("up",),) if isinstance(fact, Loopback) else ()
+            shown = ("ip",), ("-n",), (fact.name,), *_words("-o", "link", "show", "dev", "lo"), *marked
+            found = Probe(shown, ("alias nettool",) if marked else (": lo: ",))
+    return found
 
 
 def _probe_on_parent(fact: OnParent | Marked | SubInterface, words: Words) -> Probe:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nettool.plan import Command
-from nettool.renderers import Escaped, fill, shell
+from nettool.renderers import Escaped, fill, shell, typed
 from nettool.value import Value
 
 if TYPE_CHECKING:
@@ -41,23 +41,15 @@ def _back(planned: Plan) -> Iterator[_Undo]:
     for number, step in reversed(tuple(enumerate(planned.to_do))):
         if isinstance(step.undo, Command):
             guard = Escaped(f"ran {number} && {_name_is_ours(planned, step)}")
-            yield _Undo(f"takes back: {step.why}", guard, _words(step.undo))
+            yield _Undo(f"takes back: {step.why}", guard, typed(step.undo))
 
 
 def _again(planned: Plan) -> Iterator[_Undo]:
     """Make again what an inverse plan takes away; what is there still says so itself."""
     for step in planned.restores:
-        yield _Undo(step.why, Escaped(_name_is_ours(planned, step)), _words(step.do))
+        yield _Undo(step.why, Escaped(_name_is_ours(planned, step)), typed(step.do))
 
 
 def _name_is_ours(planned: Plan, step: Step) -> str:
     named = [s.netns for s in planned.sandboxes if s.netns.inode is not None] if step.touches else []
     return "".join(f"ours {shell(netns.name)} {shell(str(netns.inode))} && " for netns in named)
-
-
-def _words(command: Command) -> Escaped:
-    line = " ".join(shell(word) for word in command.words())
-    if command.stdin is None:
-        return Escaped(line)
-    lines = " ".join(shell(text) for text in command.stdin.splitlines())
-    return Escaped(f"printf '%s\\n' {lines} | {line}")

@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from nettool import effects
-from nettool.plan import Command, Status, Stays
-from nettool.renderers import Escaped, fill, own, shell
+from nettool.plan import Command, Status, Stays, namespaces_made
+from nettool.renderers import Escaped, fill, own, shell, typed
 from nettool.renderers.mermaid import picture
 from nettool.renderers.probes import probe
 from nettool.renderers.variables import Words, endpoints_of, network_of, variables_of
@@ -65,6 +65,9 @@ def _purpose(planned: Plan) -> Escaped:
     elif network_of(planned):
         gives = own("Makes a network that containers can be put on.")
         takes = own("Takes a network away again, and leaves everything else as it is.")
+    elif namespaces_made(planned.steps):
+        gives = own("Makes a named network namespace.")
+        takes = own("Takes a named network namespace away again.")
     else:
         gives = own("Lets ports of this host lead to a container.")
         takes = own("Takes published ports back, and leaves everything else as it is.")
@@ -109,7 +112,7 @@ def _line(words: Sequence[str]) -> str:
 
 
 def _header(planned: Plan, facts: Facts) -> Iterator[tuple[Escaped, Escaped]]:
-    lines = "\n".join(_line(step.do.words()) for step in planned.steps)
+    lines = "\n".join(typed(step.do) for step in planned.steps)
     digest = hashlib.sha256(lines.encode()).hexdigest()
     to_do = len(planned.to_do)
     for name in ("Change", "Window", "Owner"):
@@ -175,7 +178,7 @@ def _step(number: int, decision: Decision, planned: Plan) -> dict[str, Any]:
         "why": own(step.why),
         "state": own(state),
         "has_state": bool(state),
-        "command": block([_line(step.do.words())]),
+        "command": block([typed(step.do)]),
         "verify": _verify(step),
         "undo": _undo(step, planned),
     }
@@ -195,7 +198,7 @@ def _verify(step: Step) -> _Check:
 
 def _undo(step: Step, planned: Plan) -> Escaped:
     if isinstance(step.undo, Command):
-        return block([_line(step.undo.words())])
+        return block([typed(step.undo)])
     if isinstance(step.undo, Stays):
         return own(f"Nothing to take back: {step.undo.why}.")
     if step.undo is None:
@@ -231,11 +234,11 @@ def _verification(planned: Plan) -> Iterator[_Check]:
 def _rollback(planned: Plan) -> Iterator[tuple[Escaped, Escaped]]:
     if planned.inverse:
         for step in planned.restores:
-            yield own(step.why), block([_line(step.do.words())])
+            yield own(step.why), block([typed(step.do)])
         return
     for number, step in reversed(tuple(enumerate(planned.steps, 1))):
         if isinstance(step.undo, Command):
-            yield own(f"step {number}: {step.why}"), block([_line(step.undo.words())])
+            yield own(f"step {number}: {step.why}"), block([typed(step.undo)])
 
 
 def _plain(word: Word) -> str:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from nettool.effects import BridgeMac, Forgotten, Route
 from nettool.ipam import gateway_of
-from nettool.naming import NETNS_FOLDER
+from nettool.naming import NETNS_FOLDER, OF_NAMESPACES
 from nettool.parenteffects import Marked, OnParent
-from nettool.plan import Scope
+from nettool.plan import Scope, namespaces_made
 from nettool.request import RUNTIMES
 from nettool.value import Value
 
@@ -77,6 +77,7 @@ _AFTER: Final = {
 }  # fmt: skip
 _CONF: Final = ("net.ipv6.conf.", "net.ipv4.conf.")
 _MARK: Final = "nettool:"
+_NAMES: Final = "-dns/names/"
 
 
 def variables_of(planned: Plan) -> tuple[Variable, ...]:
@@ -96,6 +97,8 @@ def _all(planned: Plan) -> Iterator[Variable]:
     network = network_of(planned)
     if network is not None:
         yield from _of_network(network)
+    for name in namespaces_made(planned.steps):
+        yield Variable("NETNS", Kind.NETNS, name, "the sandbox's name under /var/run/netns")
     for endpoint in endpoints_of(planned):
         yield from _of_endpoint(endpoint, removed=planned.inverse)
 
@@ -105,7 +108,8 @@ def _of_network(network: Network) -> Iterator[Variable]:
         yield from _of_parent(network, network.parent)
         return
     yield Variable("BRIDGE", Kind.BRIDGE, network.bridge or "", "the network's bridge")
-    for subnet in network.subnets:
+    # A name server is told its addresses in a form that would not follow.
+    for subnet in () if network.dns else network.subnets:
         cidr = f"{gateway_of(subnet)}/{subnet.cidr.partition('/')[2]}"
         yield Variable("GATEWAY", _kind(cidr, CIDRS), cidr, "the bridge's address, with the prefix length")
         yield Variable("SUBNET", _kind(subnet.cidr, CIDRS), subnet.cidr, "the addresses of its containers")
@@ -134,6 +138,13 @@ def network_of(planned: Plan) -> Network | None:
     records = (c.before if planned.inverse else c.after for c in planned.networks)
     networks = (record.network for record in records if record)
     return next(networks, None) if Scope.NETWORK in about else None
+
+
+def about(planned: Plan) -> str:
+    """Return what a plan makes that has no endpoints, or takes away."""
+    if network_of(planned):
+        return "a network"
+    return "a named sandbox" if namespaces_made(planned.steps) else "published ports"
 
 
 def runtime_of(sandbox: Sandbox) -> str | None:
@@ -177,8 +188,8 @@ def _of_endpoint(endpoint: Endpoint, *, removed: bool) -> Iterator[Variable]:
             "PEER_IF", Kind.LINK, endpoint.peer, "the other end, until it has its name", inner=True
         )
     yield Variable("IFNAME", Kind.LINK, endpoint.ifname, "the interface in the sandbox", inner=True)
-    # The rules of published ports hold an address in forms that would not follow.
-    for cidr in () if endpoint.ports else endpoint.addresses:
+    # The rules of published ports, and files of names, hold an address in forms that would not follow.
+    for cidr in () if endpoint.ports or endpoint.files else endpoint.addresses:
         yield Variable("ADDRESS", _kind(cidr, CIDRS), cidr, "its address, with the prefix length")
     yield from _of_routes(endpoint)
     if endpoint.mac:
@@ -273,17 +284,15 @@ class Words:
             result.append(self._composite(word, inner=inner) or self.word(kinds, word, inner=inner))
         return tuple(result)
 
+    def path(self, path: str) -> Word:
+        """Return where a file is as a word."""
+        return self._composite(path, inner=False) or (path,)
+
     def _composite(self, word: str, *, inner: bool) -> Word | None:
         for variable in self.variables:
-            value = variable.value
-            if variable.kind is Kind.PID and word == f"/proc/{value}/ns/net":
-                return ("/proc/", variable, "/ns/net")
-            if variable.kind is Kind.PATH and word == value:
-                return (variable,)
-            if variable.kind is Kind.NETNS and word == f"{NETNS_FOLDER}/{value}":
-                return (f"{NETNS_FOLDER}/", variable)
-            if variable.kind in _LINKS and not variable.inner and word == f"{_MARK}{value}":
-                return (_MARK, variable)
+            for before, after in _places(variable, word):
+                if word == f"{before}{variable.value}{after}":
+                    return tuple(piece for piece in (before, variable, after) if piece)
         key, equals, value = word.partition("=")
         return (*pieces, "=", value) if equals and (pieces := self.sysctl_key(key, inner=inner)) else None
 
@@ -296,6 +305,23 @@ class Words:
                 if key.startswith(f"{prefix}{name}."):
                     return (prefix, Slashed(variable), key.removeprefix(f"{prefix}{name}"))
         return None
+
+
+def _places(variable: Variable, word: str) -> tuple[tuple[str, str], ...]:
+    """Return where a variable can stand within a word: what is before it, and what behind."""
+    own_mark = ((_MARK, ""),) if variable.kind in _LINKS and not variable.inner else ()
+    match variable.kind:
+        case Kind.PID:
+            return (("/proc/", "/ns/net"),)
+        case Kind.PATH:
+            return (("", ""),)
+        case Kind.NETNS:
+            own = f"{OF_NAMESPACES}/"
+            return ((f"{NETNS_FOLDER}/", ""), *((own, file) for file in ("", "/hosts", "/resolv.conf")))
+        case Kind.LINK if own_mark:
+            folder = word[: word.rfind("/") + 1]
+            return (*own_mark, *(((folder, ""),) if folder.endswith(_NAMES) else ()))
+    return own_mark
 
 
 def _is_inner(words: tuple[str, ...], at: int, fact: object, command: Command) -> bool:
@@ -317,4 +343,6 @@ def _kinds(words: tuple[str, ...], at: int, fact: object) -> tuple[Kind, ...]:
         return (Kind.PID,)
     if (earlier, before) == ("add", "link"):
         return (Kind.BRIDGE,)
+    if (earlier, before) == ("netns", "add"):
+        return (Kind.NETNS,)
     return (Kind.LINK,) if earlier == "addif" else _AFTER.get(before, ())

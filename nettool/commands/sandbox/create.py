@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Operand, Verb
-from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN
+from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN, EXPORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,6 @@ VERB = Verb(
     description="It stays until `nettool sandbox rm`, or a reboot, whether anything runs in it or not.",
     run=run,
     operands=(Operand("name", "The sandbox's name, as `ip netns` has it."),),
-    options=(DRY_RUN, EXPLAIN, *APPLY),
+    options=(DRY_RUN, *EXPORT, EXPLAIN, *APPLY),
     examples=("nettool sandbox create blue", "nettool network connect backend netns:blue"),
 )

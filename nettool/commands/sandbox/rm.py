@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Operand, Verb
-from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN
+from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN, EXPORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,6 @@ VERB = Verb(
     summary="Remove a sandbox that nettool made, when nothing is in it any more.",
     run=run,
     operands=(Operand("name", "The sandbox's name."),),
-    options=(DRY_RUN, EXPLAIN, *APPLY),
+    options=(DRY_RUN, *EXPORT, EXPLAIN, *APPLY),
     examples=("nettool sandbox rm blue",),
 )
