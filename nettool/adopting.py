@@ -11,7 +11,7 @@ from nettool import naming, netlist
 from nettool.drivers import ports
 from nettool.errors import Refused, UsageError
 from nettool.facts import Netns
-from nettool.interfaces import Present
+from nettool.interfaces import Present, marked
 from nettool.iproute import MODERN
 from nettool.lowering import choose_dialect
 from nettool.plan import Change, NetworkChange, Plan
@@ -108,6 +108,11 @@ def _look(request: Adopt, facts: Facts, records: Records) -> _Look:
             endpoints.append(_endpoint(host_end, request, marks, facts, records.trace(host_end.name)))
         except Unclear as unclear:
             left.append(unclear.problem)
+    for present, inside in _unknown_on_parents(facts, records):
+        try:
+            endpoints.append(_on_parent(present, inside, request, facts, records))
+        except Unclear as unclear:
+            left.append(unclear.problem)
     for name, bridges in _unknown_networks(marks, records).items():
         try:
             networks.append(_network(name, bridges, marks, facts, records))
@@ -147,13 +152,45 @@ def _endpoint(host_end: LinkFact, request: Adopt, marks: Marks, facts: Facts, tr
     fault = naming.existing_name_fault(inner.name)
     if fault:
         raise Unclear(f"{name} has another end whose name {fault}", f"it is called {inner.name!a}")
-    sandbox = _sandbox(inside.inode, request, facts, trace)
     rules = marks.get(name, ())
-    record = recognize(Found(Present(host_end.name, host_end.master, inner), rules, trace), sandbox, facts)
+    found = Found(Present(host_end.name, host_end.master, inner), rules, trace)
+    record = _recognized(found, inside, request, facts)
     odd = rule_fault(ports.rules(record.endpoint), rules)
     if odd:
         hints = (f"iptables-save | grep nettool:{name}",)
         raise Unclear(f"{name} has rules that are not those of published ports", odd, hints=hints)
+    return record
+
+
+def _unknown_on_parents(facts: Facts, records: Records) -> Iterator[tuple[Present, NamespaceFacts]]:
+    """Yield what is on a parent, carries a mark, and is on no record, with the namespace that it is in."""
+    known = {record.endpoint.host_end for record in records.endpoints}
+    for inside in facts.namespaces:
+        for present in marked(facts, inside):
+            if present.host_end not in known:
+                yield present, inside
+
+
+def _on_parent(
+    present: Present, inside: NamespaceFacts, request: Adopt, facts: Facts, records: Records
+) -> Record:
+    name, trace = f"{present.inner.name!a} in net:[{inside.inode}]", records.trace(present.host_end)
+    if trace is None or not any(f"net:[{inside.inode}]" in line for line in trace.lines):
+        # Whoever is root in a container gives its interfaces what alias he likes.
+        why = "no script has noted that it made it, and a container can give itself that mark"
+        raise Unclear(f"{name} carries the mark {present.host_end}", why)
+    fault = naming.existing_name_fault(present.inner.name)
+    if fault or present.link is None:
+        raise Unclear(
+            f"{name} cannot be put on record", f"its name {fault}" if fault else "its parent is gone"
+        )
+    return _recognized(Found(present, (), trace), inside, request, facts)
+
+
+def _recognized(found: Found, inside: NamespaceFacts, request: Adopt, facts: Facts) -> Record:
+    """Make the record of what was found in a namespace, in the dialect that it was made in."""
+    sandbox = _sandbox(inside.inode, request, facts, found.trace)
+    record = recognize(found, sandbox, facts)
     entry = facts.netns_name(sandbox.netns.name)
     mounted = sandbox.named_by_plan and entry is not None and entry.symlink is None
     return replace(record, dialect=MODERN if mounted else choose_dialect("auto", facts))
@@ -290,7 +327,8 @@ def _line(record: Record) -> str:
     endpoint = record.endpoint
     published = f", ports {', '.join(map(str, endpoint.ports))}" if endpoint.ports else ""
     inner = f"{endpoint.ifname} of {endpoint.sandbox.target}: {', '.join(endpoint.addresses) or 'no address'}"
-    return f"{inner}  <->  {endpoint.host_end} on {endpoint.bridge}{published}"
+    near = endpoint.kind if endpoint.on_parent else endpoint.host_end
+    return f"{inner}  <->  {near} on {endpoint.bridge}{published}"
 
 
 def _network_line(network: Network) -> str:

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from plan_kinds import ATTACHMENTS, furnish, in_turn, some
+from plan_kinds import ATTACHMENTS, DIALECTS, furnish, in_turn, some
+from plan_kinds import BY_NAME as EVERY
 from real import IMAGE
 from snapshot import difference
 
@@ -32,6 +33,7 @@ ADOPTED: Final = [
     and kind.name not in ("named by somebody else", "mounted by somebody else")
 ]
 BY_NAME: Final = {kind.name: kind for kind in ATTACHMENTS}
+ON_A_PARENT: Final = EVERY["a macvlan connection"]
 SUBNETS: Final = ("--subnet", "10.20.0.0/24", "--subnet", "fd20::/64")
 
 
@@ -100,6 +102,33 @@ def test_what_a_script_made(host: Host, tmp_path: Path, name: str, dialect: str)
     host.must("detach", *scene.target, "--ifname", found["interface"], "--dialect", dialect)
     assert difference(before, scene.snapshot()) == ""
     assert found["host_end"] not in host.check("ls", "/run/nettool/endpoints")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_a_script_made_on_a_parent(host: Host, tmp_path: Path, dialect: str) -> None:
+    scene, script = furnish(host, ON_A_PARENT, dialect), tmp_path / "connect.sh"
+    before = scene.snapshot()
+    host.must(*scene.do(dialect, "--export", str(script)))
+    host.check("bash", str(script))
+    wired = scene.snapshot()
+    (found,) = _adopt(host)["endpoints"]
+    assert (found["interface"], found["bridge"]) == ("eth0", "up0")
+    assert host.must(*scene.do(dialect)).startswith("nothing to do")
+    assert difference(wired, scene.snapshot()) == ""
+    host.must(*scene.undo(dialect))
+    assert difference(before, scene.snapshot()) == ""
+
+
+def test_a_mark_that_a_container_gives_itself_is_not_believed(host: Host) -> None:
+    scene = furnish(host, ON_A_PARENT)
+    host.check("ip", "link", "add", "link", "up0", "name", "x0", "netns", str(scene.pid), "type", "macvlan")
+    host.inside(scene.pid, "ip", "link", "set", "dev", "x0", "alias", "nt0123456789")
+    before = scene.snapshot()
+    done = host.nettool("adopt", "-o", "json")
+    shown = json.loads(done.stdout)
+    assert (done.returncode, shown["endpoints"]) == (1, [])
+    assert "a container can give itself that mark" in shown["left_alone"][0]["why"][0]
+    assert difference(before, scene.snapshot()) == ""
 
 
 # --- networks
