@@ -25,11 +25,14 @@ _NAMED: Final = ("/var/run/netns/", "/run/netns/")
 
 def target_of(arguments: Arguments) -> Target | None:
     """Return the target that a command line names; None when it names none. Raises UsageError."""
-    given = [key for key in ("pid", "container", "netns") if arguments.values.get(key) is not None]
+    given = [key for key in ("target", "pid", "container", "netns") if arguments.values.get(key) is not None]
     if len(given) > 1:
-        raise UsageError(f"--{given[0]} and --{given[1]} are two targets; one is needed")
+        first, second = (arguments.text(key) if key == "target" else f"--{key}" for key in given[:2])
+        raise UsageError(f"{first} and {second} are two targets; one is needed")
     if not given:
         return None
+    if given == ["target"]:
+        return parse_target(arguments.text("target") or "")
     if given == ["pid"]:
         return _pid_target(arguments.number("pid") or 0)
     text = arguments.text(given[0]) or ""
@@ -42,7 +45,7 @@ def required_target(arguments: Arguments) -> Target:
     if target is None:
         raise UsageError(
             "no target was given",
-            hints=("--pid 1310", "--container web", "--netns blue"),
+            hints=("docker:web, pid:1310 or netns:blue", "--pid 1310, --container web or --netns blue"),
         )
     return target
 

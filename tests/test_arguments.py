@@ -177,7 +177,7 @@ def test_a_repeated_option_keeps_its_order() -> None:
         ["--pid", "seven"],
         ["--dialect", "latin"],
         ["--dry-run=yes"],
-        ["stray"],
+        ["pid:7", "stray"],
         ["--pi", "7"],
     ],
 )

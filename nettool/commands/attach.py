@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Kind, Option, Verb
-from nettool.commands.options import PLAN, PUBLISH, TARGET
+from nettool.commands.options import PLAN, PUBLISH, TARGET, WHOM_OR_OPTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ VERB = Verb(
     description="Does what is done by hand with ip link, brctl and ip netns exec: shows it first with "
     "--dry-run, writes it as a script with --export, and takes it back with `nettool detach`.",
     run=run,
+    operands=(WHOM_OR_OPTION,),
     options=(
         *TARGET,
         Option(("--ip",), "An address with its prefix length; may be repeated.", Kind.TEXTS, metavar="CIDR"),
@@ -71,7 +72,7 @@ VERB = Verb(
     ),
     examples=(
         "nettool attach --pid 1310 --ip 172.17.0.10/16 --dry-run",
-        "nettool attach --container web --ip 172.17.0.10/16 --export attach.sh",
+        "nettool attach docker:web --ip 172.17.0.10/16 --export attach.sh",
         "nettool attach --netns blue --bridge br0 --ip 10.0.0.5/24 --ip fd00::5/64 --gateway none",
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Kind, Option, Verb
-from nettool.commands.options import PLAN, TARGET
+from nettool.commands.options import PLAN, TARGET, WHOM_OR_OPTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ VERB = Verb(
     description="The inverse of `nettool attach`, also of an exported script. What nettool did not make "
     "is never touched.",
     run=run,
+    operands=(WHOM_OR_OPTION,),
     options=(
         *TARGET,
         Option(("--ifname",), "The interface in the sandbox; the only one, if not given.", metavar="NAME"),

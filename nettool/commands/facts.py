@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Verb
-from nettool.commands.options import TARGET
+from nettool.commands.options import TARGET, WHOM_OR_OPTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ VERB = Verb(
     description="With `--facts FILE` a plan is made from it on another machine, without root. Without a "
     "target every sandbox of the host is in it.",
     run=run,
+    operands=(WHOM_OR_OPTION,),
     options=TARGET,
     examples=(
         "nettool facts > host.json",

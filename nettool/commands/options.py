@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from nettool.arguments import Kind, Option
+from nettool.arguments import Kind, Operand, Option
+
+WHOM: Final = Operand("target", "Whom: web, docker:web, pid:1310, netns:blue, or the path of a namespace.")
+WHOM_OR_OPTION: Final = Operand(WHOM.key, f"{WHOM.help} The options below say the same.", required=False)
 
 TARGET: Final = (
     Option(("--pid",), "The sandbox of this process.", Kind.NUMBER, metavar="PID"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Operand, Option, Verb
-from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, EXPORT, PUBLISH
+from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, EXPORT, PUBLISH, WHOM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ VERB = Verb(
     "with the container's interface, or with `nettool unpublish`.",
     run=run,
     operands=(
-        Operand("target", "Whom: web, docker:web, pid:1310, netns:blue, or the path of a namespace."),
+        WHOM,
         Operand(
             "ports",
             "HOSTPORT:PORT, with HOSTIP: in front and /tcp, /udp or /sctp behind it, or ranges.",

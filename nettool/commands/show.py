@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Verb
-from nettool.commands.options import FACTS, JSON, TARGET
+from nettool.commands.options import FACTS, JSON, TARGET, WHOM_OR_OPTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ VERB = Verb(
     summary="Show which interface belongs to which container, and where its other end is.",
     description="By reading the kernel alone: whoever made the interfaces.",
     run=run,
+    operands=(WHOM_OR_OPTION,),
     options=(*TARGET, FACTS, JSON),
     examples=("nettool show", "nettool show --container web", "nettool show -o json"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Kind, Operand, Option, Verb
-from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN, EXPORT
+from nettool.commands.options import APPLY, DRY_RUN, EXPLAIN, EXPORT, WHOM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ VERB = Verb(
     summary="Take published ports of a container back.",
     run=run,
     operands=(
-        Operand("target", "Whom: web, docker:web, pid:1310, netns:blue, or the path of a namespace."),
+        WHOM,
         Operand("ports", "The ports, as they were published.", required=False, many=True),
     ),
     options=(Option(("--all",), "All of the container's.", Kind.FLAG), DRY_RUN, *EXPORT, EXPLAIN, *APPLY),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Kind, Operand, Option, Verb
-from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, EXPORT, PUBLISH
+from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, EXPORT, PUBLISH, WHOM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ VERB = Verb(
     run=run,
     operands=(
         Operand("network", "The network's name."),
-        Operand("target", "Whom: web, docker:web, pid:1310, netns:blue, or the path of a namespace."),
+        WHOM,
     ),
     options=(
         Option(("--ip",), "This IPv4 address.", metavar="ADDR"),

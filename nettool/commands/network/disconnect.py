@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.arguments import Operand, Verb
-from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, EXPORT
+from nettool.commands.options import APPLY, DIALECT, DRY_RUN, EXPLAIN, EXPORT, WHOM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ VERB = Verb(
     run=run,
     operands=(
         Operand("network", "The network's name."),
-        Operand("target", "Whom: web, docker:web, pid:1310, netns:blue, or the path of a namespace."),
+        WHOM,
     ),
     options=(DIALECT, DRY_RUN, *EXPORT, EXPLAIN, *APPLY),
     examples=("nettool network disconnect backend pid:1310",),
