@@ -47,9 +47,7 @@ def check_ports(endpoint: Endpoint, facts: Facts, records: Records, findings: Fi
     if network is not None and network.internal and new:
         findings.problem(f"network {network.name} is internal: nothing leads into it from outside")
     if new and facts.firewall is None:
-        findings.notes.append(
-            "the host's rules are not known: what is needed of them is taken to be missing"
-        )
+        findings.notes.append("the host's rules are not known: what is needed of them is taken to be missing")
     for number, port in enumerate(new):
         problem = next(_faults(port, endpoint, facts, records, new[:number]), None)
         if problem is not None:
