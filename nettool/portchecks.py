@@ -7,7 +7,7 @@ import shlex
 from nettool.firewall import dnat_of
 from nettool.iproute import CLASSIC
 from nettool.plan import Problem
-from nettool.ports import collide, families, same_place
+from nettool.ports import collide, families, parse_ports, same_place
 from nettool.value import replace
 
 TYPE_CHECKING = False
@@ -83,10 +83,22 @@ def _faults(
             whose = f"{record.endpoint.sandbox.target} ({record.endpoint.ifname}) has it published"
             hints = ("nettool ports", "nettool gc, for containers that are gone")
             yield Problem(f"{port}: that port is taken", (whose,), hints)
+    yield from _promised(port, endpoint, records)
     for socket in facts.sockets:
         if collide(port, socket.protocol, socket.ip, (socket.port, socket.port)):
             yield _listens(port, socket.owner or "a program", socket.port)
     yield from _other_rules(port, facts, records)
+
+
+def _promised(port: PublishedPort, endpoint: Endpoint, records: Records) -> Iterator[Problem]:
+    """Find who gets the port when it starts: a connection on record of somebody who is not there."""
+    wired = {name for record in records.endpoints for name in record.endpoint.sandbox.names}
+    for record in records.networks:
+        for kept in record.waiting(wired | set(endpoint.sandbox.names)):
+            if any(same_place(port, other) for other in parse_ports(kept.published, ())):
+                whose = f"it is kept for {kept.target}, when it is there, on network {record.network.name}"
+                hints = (f"nettool network disconnect {record.network.name} {kept.target}",)
+                yield Problem(f"{port}: that port is taken", (whose,), hints)
 
 
 def _listens(port: PublishedPort, owner: str, number: int) -> Problem:

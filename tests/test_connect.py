@@ -145,3 +145,26 @@ def test_a_network_made_anew_is_not_overwritten_by_an_undo(host: Host) -> None:
     host.must("network", "create", "lan", "--bridge-name", "br-lan", "--subnet", "10.30.0.0/24")
     assert host.must("undo", run).startswith("nothing to do")
     assert "10.30.0.0/24" in host.must("network", "inspect", "lan")
+
+
+def test_a_port_is_kept_for_who_is_not_there(host: Host) -> None:
+    """Whoever has a connection on record gets its port when it starts, and nobody else before."""
+    host.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
+    for name in ("blue", "red"):
+        host.check("ip", "netns", "add", name)
+    host.must("network", "connect", "lan", "netns:blue", "--publish", "8080:80")
+    host.must("network", "connect", "lan", "netns:red")
+    host.check("ip", "netns", "del", "blue")
+    host.must("gc")
+    before = host.snapshot()
+    for words in ("publish netns:red 8000-8090:8000-8090", "publish netns:red 127.0.0.1:8080:80"):
+        done = host.nettool(*words.split())
+        assert done.returncode == 4
+        assert "it is kept for netns:blue, when it is there, on network lan" in done.stderr
+        assert "nettool network disconnect lan netns:blue" in done.stderr
+    assert difference(before, host.snapshot()) == ""
+    host.check("ip", "netns", "add", "blue")
+    host.must("restore")
+    assert "netns:blue" in host.must("ports")
+    host.must("network", "disconnect", "lan", "netns:blue")
+    host.must("publish", "netns:red", "8080:80")
