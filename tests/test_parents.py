@@ -99,6 +99,32 @@ def test_an_endpoint_converges_and_goes_without_a_trace(host: Host, tmp_path: Pa
     assert difference(classic, modern) == ""
 
 
+@kinds
+def test_scripts_do_what_apply_does(host: Host, tmp_path: Path, kind: ParentKind) -> None:
+    furnish(host, kind)
+    pid, scripts = host.container(), [str(tmp_path / f"{number}.sh") for number in range(4)]
+    dialect = ("--dialect", DIALECTS[len(kind.name) % 2])
+    before, made = host.snapshot(pid), []
+    words = (kind.create, _connect(pid, *dialect, *kind.addresses))
+    for argv, script in zip(words, scripts, strict=False):
+        host.must(*argv, "--export", script)
+        host.must(*argv)
+        made.append(host.snapshot(pid))
+    for argv, script in zip((_disconnect(pid, *dialect), ("network", "rm", "lan")), scripts[2:], strict=True):
+        host.must(*argv, "--export", script)
+        host.check("bash", script)
+        # The script leaves the record, and that goes without a command.
+        host.must(*argv)
+    assert difference(before, host.snapshot(pid)) == ""
+    for script, after in zip(scripts, made, strict=False):
+        assert " (0 commands" not in host.check("bash", script)
+        assert difference(after, host.snapshot(pid)) == ""
+        assert "nothing to do" in host.check("bash", script)
+    for script in reversed(scripts[:2]):
+        host.check("bash", script, "undo")
+    assert difference(before, host.snapshot(pid)) == ""
+
+
 @pytest.mark.battery("B1")
 @kinds
 def test_what_fails_at_any_step_is_taken_back(
