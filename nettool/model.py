@@ -9,7 +9,7 @@ from nettool.value import Value, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
 
     from nettool.facts import NeighbourFact, Netns, RouteFact
     from nettool.history import Logged
@@ -226,6 +226,18 @@ class Records(Value):
     networks: tuple[NetworkRecord, ...] = ()
     runs: tuple[Logged, ...] = ()
     """The runs of the past that are still known, oldest first; read only to undo one."""
+
+    def waiting(self) -> Iterator[tuple[str, Connection]]:
+        """Yield the connections, each with its network's name, that have no endpoint on record."""
+        for record in self.networks:
+            names = {name for endpoint in self.on(record.network) for name in endpoint.sandbox.names}
+            for kept in record.waiting(names):
+                yield record.network.name, kept
+
+    def on(self, network: Network) -> tuple[Endpoint, ...]:
+        """Return the endpoints on record that are on a network's link."""
+        endpoints = (record.endpoint for record in self.endpoints)
+        return tuple(endpoint for endpoint in endpoints if endpoint.bridge == network.bridge)
 
     def network(self, name: str) -> NetworkRecord | None:
         """Return the record of the network of that name."""

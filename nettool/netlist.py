@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nettool.ipam import gateway_of
-from nettool.ports import families, span
+from nettool.ports import families, parse_ports, span
 from nettool.text import columns
 from nettool.value import Value
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nettool.model import Network, NetworkRecord, Records
+    from nettool.ports import PublishedPort
 
 _HEAD = ("NETWORK", "DRIVER", "ON", "SUBNET", "GATEWAY")
 
@@ -36,7 +37,7 @@ def members(record: NetworkRecord, records: Records, wired: Container[str]) -> t
 
     `wired` are the host ends of those endpoints whose sandbox is there.
     """
-    there = [e for e in (r.endpoint for r in records.endpoints) if e.bridge == record.network.bridge]
+    there = records.on(record.network)
     known = {name for endpoint in there for name in endpoint.sandbox.names}
     waiting = record.waiting(known)
     return (
@@ -141,25 +142,37 @@ def _way_out(network: Network) -> str:
 
 
 def port_documents(records: Records, wired: Container[str]) -> list[dict[str, Any]]:
-    """Return every published port as a JSON value, with the addresses that it leads to.
+    """Return every port that is published, or is to be, as a JSON value, with the addresses it leads to.
 
     `wired` are the host ends of those endpoints whose sandbox is there.
     """
-    return [
-        {
-            "sandbox": record.endpoint.sandbox.target,
-            "interface": record.endpoint.ifname,
-            "protocol": port.protocol,
-            "host_ip": port.host_ip,
-            "host_ports": span(port.host_ports),
-            "ports": span(port.ports),
-            "leads_to": [cidr.partition("/")[0] for _, cidr in families(port, record.endpoint.addresses)],
-            "allow_from": list(port.allow_from),
-            "wired": record.endpoint.host_end in wired,
-        }
-        for record in records.endpoints
-        for port in record.endpoint.ports
+    endpoints = (record.endpoint for record in records.endpoints)
+    there = [
+        _port_document(port, e.addresses, e.sandbox.target, e.ifname, wired=e.host_end in wired)
+        for e in endpoints
+        for port in e.ports
     ]
+    return there + [
+        _port_document(port, kept.addresses, kept.target, kept.ifname, wired=False)
+        for _, kept in records.waiting()
+        for port in parse_ports(kept.published, ())
+    ]
+
+
+def _port_document(
+    port: PublishedPort, addresses: tuple[str, ...], sandbox: str, interface: str | None, *, wired: bool
+) -> dict[str, Any]:
+    return {
+        "sandbox": sandbox,
+        "interface": interface,
+        "protocol": port.protocol,
+        "host_ip": port.host_ip,
+        "host_ports": span(port.host_ports),
+        "ports": span(port.ports),
+        "leads_to": [cidr.partition("/")[0] for _, cidr in families(port, addresses)],
+        "allow_from": list(port.allow_from),
+        "wired": wired,
+    }
 
 
 def port_table(records: Records, wired: Container[str]) -> tuple[str, ...]:
@@ -169,6 +182,6 @@ def port_table(records: Records, wired: Container[str]) -> tuple[str, ...]:
         on = f"{port['host_ip'] or '*'}:{port['host_ports']}"
         to = ", ".join(f"{ip}:{port['ports']}" for ip in port["leads_to"])
         allowed = ", ".join(port["allow_from"]) or "everybody"
-        where = port["interface"] if port["wired"] else f"{port['interface']}, not wired"
+        where = ", ".join(filter(None, (port["interface"], "" if port["wired"] else "not wired")))
         rows.append((on, port["protocol"], to, f"{port['sandbox']} ({where})", allowed))
     return columns(rows) if len(rows) > 1 else ("no ports are published",)

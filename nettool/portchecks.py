@@ -92,13 +92,12 @@ def _faults(
 
 def _promised(port: PublishedPort, endpoint: Endpoint, records: Records) -> Iterator[Problem]:
     """Find who gets the port when it starts: a connection on record of somebody who is not there."""
-    wired = {name for record in records.endpoints for name in record.endpoint.sandbox.names}
-    for record in records.networks:
-        for kept in record.waiting(wired | set(endpoint.sandbox.names)):
-            if any(same_place(port, other) for other in parse_ports(kept.published, ())):
-                whose = f"it is kept for {kept.target}, when it is there, on network {record.network.name}"
-                hints = (f"nettool network disconnect {record.network.name} {kept.target}",)
-                yield Problem(f"{port}: that port is taken", (whose,), hints)
+    for network, kept in records.waiting():
+        own = kept.target in endpoint.sandbox.names
+        if not own and any(same_place(port, other) for other in parse_ports(kept.published, ())):
+            whose = f"it is kept for {kept.target}, when it is there, on network {network}"
+            hints = (f"nettool network disconnect {network} {kept.target}",)
+            yield Problem(f"{port}: that port is taken", (whose,), hints)
 
 
 def _listens(port: PublishedPort, owner: str, number: int) -> Problem:

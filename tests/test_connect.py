@@ -156,6 +156,7 @@ def test_a_port_is_kept_for_who_is_not_there(host: Host) -> None:
     host.must("network", "connect", "lan", "netns:red")
     host.check("ip", "netns", "del", "blue")
     host.must("gc")
+    assert "*:8080   tcp        10.20.0.2:80   netns:blue (not wired)   everybody" in host.must("ports")
     before = host.snapshot()
     for words in ("publish netns:red 8000-8090:8000-8090", "publish netns:red 127.0.0.1:8080:80"):
         done = host.nettool(*words.split())

@@ -15,10 +15,10 @@ def run(arguments: Arguments) -> None:
     from nettool import output
     from nettool.envelope import envelope
     from nettool.netlist import port_documents, port_table
-    from nettool.reading import wired
-    from nettool.store.rundir import read_records
+    from nettool.reading import records_for, wired
+    from nettool.request import Collect
 
-    records = read_records()
+    records = records_for(Collect(""))
     if arguments.text("output") == "json":
         output.print_json(envelope("ports", ports=port_documents(records, wired(records))))
     else:
