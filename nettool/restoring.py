@@ -132,6 +132,7 @@ def _about(request: Request, error: NettoolError) -> NettoolError:
     """Return an error that says which connection it is about."""
     if not isinstance(request, Connect):
         return error
-    whole = f"cannot connect {request.target} to {request.network}: "
-    what = whole + error.what.removeprefix(whole)
-    return NettoolError(what, why=error.why, host=error.host, hints=error.hints)
+    title = f"cannot connect {request.target} to {request.network}"
+    if error.what.startswith(title):
+        return error
+    return NettoolError(f"{title}: {error.what}", why=error.why, host=error.host, hints=error.hints)

@@ -87,11 +87,11 @@ def _restore(mode: Mode, only: str | None) -> None:
     except Interrupted:
         raise
     except NettoolError as error:
-        output.warn(error.what, *error.why)
+        output.print_error(error, as_json=False)
 
 
 def _tell(restored: Restored) -> None:
     output.print_lines(f"done: {plan.title}" for plan in restored.plans)
     sys.stdout.flush()
     for failure in restored.failures:
-        output.warn(failure.what, *failure.why)
+        output.print_error(failure, as_json=False)

@@ -12,6 +12,7 @@ import pytest
 from hosts import until, until_said
 from plan_kinds import DIALECTS
 from real import IMAGE, PAGE
+from shims import Rule, Shims, commands_in
 from snapshot import difference
 
 if TYPE_CHECKING:
@@ -53,6 +54,21 @@ def test_rules_that_were_flushed_come_back(host: Host) -> None:
     assert "done: restore eth0 of netns:blue" in said
     assert _rules(host) == before
     assert host.must("restore") == "nothing to restore\n"
+
+
+def test_what_cannot_be_restored_is_said_once(host: Host, tmp_path: Path) -> None:
+    _network(host)
+    shims = Shims(tmp_path / "shims")
+    host.check("ip", "netns", "del", "blue")
+    host.must("gc")
+    host.check("ip", "netns", "add", "blue")
+    add = next(c for c in commands_in(host.must("restore", "--dry-run")) if c[:3] == ("ip", "link", "add"))
+    shims.set(Rule(add, "exit 2"))
+    done = host.nettool("restore", env=shims.env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: cannot connect netns:blue to lan\n")
+    assert "host:  as before: what ran was taken back" in done.stderr
+    assert f"`{' '.join(add)}` ended with status 2" in done.stderr
 
 
 def test_a_reboot(host: Host, tmp_path: Path) -> None:

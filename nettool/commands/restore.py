@@ -30,11 +30,12 @@ def run(arguments: Arguments) -> int:
             "".join(commands(plan, explain=mode.explain) for plan in restored.plans).splitlines()
         )
     else:
-        output.print_lines([f"done: {plan.title}" for plan in restored.plans] or ["nothing to restore"])
+        done = [f"done: {plan.title}" for plan in restored.plans]
+        output.print_lines(done if done or restored.failures else ["nothing to restore"])
     for who, why in restored.waiting:
         output.note_line(f"{who}: {why}; it is wired when it is restored again")
     for failure in restored.failures:
-        output.warn(failure.what, *failure.why, hints=failure.hints)
+        output.print_error(failure, as_json=False)
     return 1 if restored.failures else 0
 
 
