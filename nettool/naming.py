@@ -25,6 +25,8 @@ _MARKED: Final = r"nt[0-9a-f]{10}"
 # Stricter than the kernel, which takes `$(id)` and `-rf`: a name that nettool makes must be safe in
 # every shell, every tool and every log.
 _NAME: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,14}"
+SHARED_MARK: Final = "networks"
+"""What the comment says of the rules that all networks share; those of one have its name there."""
 _NETWORK_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _NETNS_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
@@ -101,6 +103,8 @@ def network_name_fault(name: str) -> str | None:
     """Say what is wrong with a name for a network, or None."""
     if re.fullmatch(_NETWORK_NAME, name) is None:
         return "letters, digits, '_', '.' and '-', at most 63, beginning with a letter or a digit"
+    if name == SHARED_MARK or is_marked(name):
+        return "it means something else in the comments of nettool's rules"
     return None
 
 

@@ -62,6 +62,7 @@ def names_found(marks: Marks) -> dict[str, tuple[str, ...]]:
     found = {
         mark: tuple(dict.fromkeys(_bridge_of(rule) for rule in rules if rule.chain == driver.ISOLATE_2))
         for mark, rules in marks.items()
+        if mark != naming.SHARED_MARK
     }
     return {mark: bridges for mark, bridges in found.items() if bridges}
 

@@ -110,6 +110,8 @@ def test_dockers_networks_and_nettools_are_kept_apart(docker: Docker, outside: i
         serve(host, name, pids[name])
     serve(host, "outside", outside)
     host.must("network", "create", "lan", "--subnet", "10.20.0.0/24")
+    # The rule that keeps all of nettool's networks apart from Docker's is no network's.
+    assert host.must("adopt") == "nothing to adopt\n"
     host.must("network", "connect", "lan", "docker:web")
     host.must("publish", "docker:web", f"8080:{PORT}", f"8080:{PORT}/udp")
     host.cli("network", "create", "later", "--subnet", "10.31.0.0/24")

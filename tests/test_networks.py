@@ -40,6 +40,16 @@ def test_a_network_of_nothing_is_only_on_record(host: Host) -> None:
     assert difference(before, host.snapshot()) == ""
 
 
+@pytest.mark.parametrize("name", ["networks", "nt0123456789", "-x", "a b", "a" * 64])
+def test_a_name_that_no_network_can_have(host: Host, name: str) -> None:
+    """The comments of rules have a network's name, what all networks share, or an endpoint's mark."""
+    before = host.snapshot()
+    done = host.nettool("network", "create", "--driver", "none", "--", name)
+    assert done.returncode == 2
+    assert f"{name!r} cannot be the name of a network" in done.stderr
+    assert difference(before, host.snapshot()) == ""
+
+
 def test_what_is_undone_is_on_record_no_more(host: Host) -> None:
     host.check(*FORWARDS[0].split())
     host.must("network", "create", "lan")

@@ -7,7 +7,7 @@ know how they are undone.
 
 from __future__ import annotations
 
-from nettool import iproute, iptables
+from nettool import iproute, iptables, naming
 from nettool.facts import FirewallFacts
 from nettool.ipam import gateway_of
 from nettool.iproute import CLASSIC
@@ -173,7 +173,9 @@ def shared_chains(family: int, facts: Facts) -> tuple[Step, ...]:
     return (
         *chains,
         *(
-            iptables.add_rule(place(table, chain), words, mark="networks", scope=Scope.FIREWALL, why=why)
+            iptables.add_rule(
+                place(table, chain), words, mark=naming.SHARED_MARK, scope=Scope.FIREWALL, why=why
+            )
             for table, chain, words, why in jumps
         ),
     )
