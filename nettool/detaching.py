@@ -56,7 +56,7 @@ def plan_detach(request: Detach, facts: Facts, records: Records) -> Plan:
     )
     check_tools(steps, facts, findings)
     _check_way_in(steps, facts, findings)
-    names = ", ".join(record.endpoint.ifname for record in chosen) or "nothing"
+    names = ", ".join(record.endpoint.ifname for record in chosen) or request.ifname or "what nettool made"
     return Plan(
         request=request,
         title=f"detach {names} from {sandbox.target}",
