@@ -108,9 +108,9 @@ def _look(request: Adopt, facts: Facts, records: Records) -> _Look:
             endpoints.append(_endpoint(host_end, request, marks, facts, records.trace(host_end.name)))
         except Unclear as unclear:
             left.append(unclear.problem)
-    for present, inside in _unknown_on_parents(facts, records):
+    for found, inside in _made_on_parents(facts, records):
         try:
-            endpoints.append(_on_parent(present, inside, request, facts, records))
+            endpoints.append(_on_parent(found, inside, request, facts))
         except Unclear as unclear:
             left.append(unclear.problem)
     for name, bridges in _unknown_networks(marks, records).items():
@@ -162,29 +162,28 @@ def _endpoint(host_end: LinkFact, request: Adopt, marks: Marks, facts: Facts, tr
     return record
 
 
-def _unknown_on_parents(facts: Facts, records: Records) -> Iterator[tuple[Present, NamespaceFacts]]:
-    """Yield what is on a parent, carries a mark, and is on no record, with the namespace that it is in."""
+def _made_on_parents(facts: Facts, records: Records) -> Iterator[tuple[Found, NamespaceFacts]]:
+    """Yield what a script has noted that it made on a parent, and is on no record, with its namespace.
+
+    The mark alone would not do: whoever is root in a container gives its interfaces what alias he likes, and
+    a namespace may be that of another host, with parents of its own.
+    """
     known = {record.endpoint.host_end for record in records.endpoints}
     for inside in facts.namespaces:
         for present in marked(facts, inside):
-            if present.host_end not in known:
-                yield present, inside
+            trace = records.trace(present.host_end) if present.host_end not in known else None
+            if trace is not None and any(f"net:[{inside.inode}]" in line for line in trace.lines):
+                yield Found(present, (), trace), inside
 
 
-def _on_parent(
-    present: Present, inside: NamespaceFacts, request: Adopt, facts: Facts, records: Records
-) -> Record:
-    name, trace = f"{present.inner.name!a} in net:[{inside.inode}]", records.trace(present.host_end)
-    if trace is None or not any(f"net:[{inside.inode}]" in line for line in trace.lines):
-        # Whoever is root in a container gives its interfaces what alias he likes.
-        why = "no script has noted that it made it, and a container can give itself that mark"
-        raise Unclear(f"{name} carries the mark {present.host_end}", why)
-    fault = naming.existing_name_fault(present.inner.name)
-    if fault or present.link is None:
+def _on_parent(found: Found, inside: NamespaceFacts, request: Adopt, facts: Facts) -> Record:
+    name = found.present.inner.name
+    fault = naming.existing_name_fault(name)
+    if fault:
         raise Unclear(
-            f"{name} cannot be put on record", f"its name {fault}" if fault else "its parent is gone"
+            f"an interface of net:[{inside.inode}] has a name that {fault}", f"it is called {name!a}"
         )
-    return _recognized(Found(present, (), trace), inside, request, facts)
+    return _recognized(found, inside, request, facts)
 
 
 def _recognized(found: Found, inside: NamespaceFacts, request: Adopt, facts: Facts) -> Record:

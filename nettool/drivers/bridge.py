@@ -170,15 +170,10 @@ def shared_chains(family: int, facts: Facts) -> tuple[Step, ...]:
             else ()
         ),
     )
-    return (
-        *chains,
-        *(
-            iptables.add_rule(
-                place(table, chain), words, mark=naming.SHARED_MARK, scope=Scope.FIREWALL, why=why
-            )
-            for table, chain, words, why in jumps
-        ),
-    )
+    shared, of_all = naming.SHARED_MARK, Scope.FIREWALL
+    rules = ((place(table, chain), words, why) for table, chain, words, why in jumps)
+    entered = (iptables.add_rule(at, words, mark=shared, scope=of_all, why=why) for at, words, why in rules)
+    return *chains, *entered
 
 
 def _has_chain(facts: Facts, family: int, name: str) -> bool:
