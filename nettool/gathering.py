@@ -78,13 +78,25 @@ def gather(mode: Mode) -> Gathered:
     plans = []
     for place in leftovers(facts, records):
         request = Collect(place)
-        planned, _ = make_plan(request, lambda: facts)
-        plans.append(planned)
-        if not mode.dry_run:
-            change(request, replace(mode, quiet=True))
+        if mode.dry_run:
+            plans.append(make_plan(request, lambda: facts)[0])
+        else:
+            done = clear_place(request, replace(mode, quiet=True))
+            plans += [done] if done else []
     if not mode.dry_run:
         _tidy(mode, facts)
     return Gathered(tuple(plans), strange_names(facts, records), not mode.dry_run, mode.explain)
+
+
+def clear_place(request: Collect, mode: Mode) -> Plan | None:
+    """Clear one place; return the plan that did it, None where somebody has come in there to stay."""
+    planned: list[Plan] = []
+    for _ in range(_LOOKS):
+        change(request, mode, lambda plan, _: planned.append(plan))
+        if planned[-1].steps:
+            return planned[-1]
+        time.sleep(_PAUSE_SECONDS)
+    return None
 
 
 def _look(records: Records) -> Facts:

@@ -16,6 +16,13 @@ from plan_kinds import DIALECTS, Kind, furnish
 from shims import Rule, Shims
 from snapshot import difference
 
+from nettool import gathering
+from nettool.netns import add_netns
+from nettool.pipeline import Mode
+from nettool.plan import Plan
+from nettool.request import Collect
+from nettool.value import replace
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -161,6 +168,18 @@ def test_who_is_in_a_namespace_for_a_look_only_does_not_keep_it(host: Host, tmp_
     shims.set(Rule(("ip", "*"), f"kill {other.pid} 2>/dev/null"))
     assert host.must("gc", env=shims.env) == f"done: clear away pid:{scene.pid}\n"
     assert shims.calls
+
+
+@pytest.mark.parametrize("looks", [2, 9])
+def test_what_somebody_came_into_meanwhile_is_not_said_to_be_done(
+    monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    """Between the look and the removal somebody may come in, for an instant or to stay."""
+    held = Plan(Collect("net:[1]"), "clear away net:[1]", "classic", (), (), ())
+    free = replace(held, steps=(add_netns("blue"),))
+    plans = [held] * looks + [free]
+    monkeypatch.setattr(gathering, "change", lambda _request, _mode, agree: agree(plans.pop(0), None))
+    assert gathering.clear_place(Collect("net:[1]"), Mode()) == (free if looks == 2 else None)
 
 
 @pytest.mark.parametrize("lost", ["all", "one"])
