@@ -17,6 +17,7 @@ from shims import Rule, Shims
 from snapshot import difference
 
 from nettool import gathering
+from nettool.facts import Facts, NamespaceFacts
 from nettool.netns import add_netns
 from nettool.pipeline import Mode
 from nettool.plan import Plan
@@ -179,7 +180,12 @@ def test_what_somebody_came_into_meanwhile_is_not_said_to_be_done(
     free = replace(held, steps=(add_netns("blue"),))
     plans = [held] * looks + [free]
     monkeypatch.setattr(gathering, "change", lambda _request, _mode, agree: agree(plans.pop(0), None))
-    assert gathering.clear_place(Collect("net:[1]"), Mode()) == (free if looks == 2 else None)
+    monkeypatch.setattr(gathering, "recover_first", lambda _mode: None)
+    monkeypatch.setattr(gathering, "_look", lambda _records: Facts(NamespaceFacts(1)))
+    monkeypatch.setattr(gathering, "leftovers", lambda _facts, _records: ("net:[1]",))
+    monkeypatch.setattr(gathering, "_tidy", lambda _mode, _facts: None)
+    said = ("done: clear away net:[1]",) if looks == 2 else ("nothing to clear away",)
+    assert gathering.gather(Mode()).lines() == said
 
 
 @pytest.mark.parametrize("lost", ["all", "one"])

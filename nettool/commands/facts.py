@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from nettool.arguments import Verb
 from nettool.commands.options import TARGET, WHOM_OR_OPTION
 
@@ -12,8 +14,6 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> None:
     """Carry out `nettool facts`."""
-    import os
-
     from nettool import output
     from nettool.factsfile import facts_document
     from nettool.host import Reading
