@@ -8,7 +8,7 @@ import time
 from nettool.collecting import held_by_others, leftovers, leftovers_of, strange_names
 from nettool.locks import HOST, Locks
 from nettool.networks import unused
-from nettool.pipeline import change, make_plan, recover_first
+from nettool.pipeline import LOOKS, PAUSE_SECONDS, change, make_plan, recover_first
 from nettool.reading import facts_reader, records_for
 from nettool.render import commands
 from nettool.request import Collect, RemoveNetwork
@@ -18,15 +18,12 @@ from nettool.value import Value, replace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, Final
+    from typing import Any
 
     from nettool.facts import Facts
     from nettool.model import Records
     from nettool.pipeline import Mode
     from nettool.plan import Plan
-
-_LOOKS: Final = 3
-_PAUSE_SECONDS: Final = 0.1
 
 
 class Gathered(Value):
@@ -91,21 +88,21 @@ def gather(mode: Mode) -> Gathered:
 def clear_place(request: Collect, mode: Mode) -> Plan | None:
     """Clear one place; return the plan that did it, None where somebody has come in there to stay."""
     planned: list[Plan] = []
-    for _ in range(_LOOKS):
+    for _ in range(LOOKS):
         change(request, mode, lambda plan, _: planned.append(plan))
         if planned[-1].steps:
             return planned[-1]
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(PAUSE_SECONDS)
     return None
 
 
 def _look(records: Records) -> Facts:
     """Read the host; again, where a namespace is held by who may be in it for an instant, as a survey is."""
-    for _ in range(_LOOKS - 1):
+    for _ in range(LOOKS - 1):
         facts = facts_reader(Collect(""), None)()
         if not held_by_others(facts, records):
             return facts
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(PAUSE_SECONDS)
     return facts_reader(Collect(""), None)()
 
 

@@ -29,7 +29,7 @@ from nettool.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any, Final
 
     from nettool.facts import FirewallFacts, SandboxFact
@@ -44,7 +44,6 @@ TOOLS: Final = ("ip", "brctl", "nsenter", "mkdir", "rmdir", "ln", "rm", "tee", "
 )  # fmt: skip
 
 _BATCH: Final = "addr show\nroute show table all\nneigh show\n"
-_IPV6_FOLDER: Final = "/proc/sys/net/ipv6/conf"
 # What `ip -json route` says of a route that RouteFact keeps too.
 _ROUTE_KEYS: Final = frozenset(
     ("dst", "gateway", "dev", "metric", "protocol", "prefsrc", "scope", "flags", "type", "pref", "table")
@@ -152,25 +151,30 @@ def _variants() -> tuple[str, ...]:
 
 def read_forwarding() -> tuple[tuple[str, str], ...]:
     """Read what the host's sysctls say of forwarding, and of router advertisements."""
-    found = [("net.ipv4.ip_forward", read_text("/proc/sys/net/ipv4/ip_forward").strip())]
-    keys_of = {
-        "ipv4": ("forwarding", "route_localnet", "arp_ignore"),
-        "ipv6": ("forwarding", "accept_ra"),
-    }
-    for family, keys in keys_of.items():
-        folder = f"/proc/sys/net/{family}/conf"
-        links = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        for link in links:
-            name = f"net.{family}.conf.{link.replace('.', '/')}"
-            found += [(f"{name}.{key}", read_text(f"{folder}/{link}/{key}").strip()) for key in keys]
-    return tuple(found)
+    return (
+        ("net.ipv4.ip_forward", read_text("/proc/sys/net/ipv4/ip_forward").strip()),
+        *_sysctls_of_links("ipv4", ("forwarding", "route_localnet", "arp_ignore")),
+        *_sysctls_of_links("ipv6", ("forwarding", "accept_ra")),
+    )
+
+
+def _sysctls_of_links(family: str, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield these settings of every interface in the namespace of this thread, named as sysctl(8) does.
+
+    There a dot in an interface's name is a slash: `net.ipv6.conf.eth0/10.disable_ipv6`.
+    """
+    folder = f"/proc/sys/net/{family}/conf"
+    for link in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        for key in keys:
+            name = f"net.{family}.conf.{link.replace('.', '/')}.{key}"
+            yield name, read_text(f"{folder}/{link}/{key}").strip()
 
 
 class _Reader:
     """Reads one namespace with one `ip` process, which runs while others do.
 
-    The namespace is held open meanwhile, so that what is read is what was found: a pid, or a name,
-    could lead elsewhere a moment later.
+    It is entered by what was opened, so that what is read is what was found: a pid, or a name, could lead
+    elsewhere a moment later.
     """
 
     def __init__(
@@ -179,34 +183,48 @@ class _Reader:
         self._inode = inode
         self._with_options = with_options
         self._fd: int | None = None
-        self._sysctls: Started | None = None
+        self._links: Started | None = None
+        self._sysctls: tuple[tuple[str, str], ...] = ()
         self.failure = ""
-        enter: tuple[str, ...] = ()
-        if path is not None:
+        if path is None:
+            self._links = _ask_ip()
+        else:
             self._fd = _open_namespace(path, inode)
-            if self._fd is None:
-                return
-            enter = ("nsenter", f"--net=/proc/{os.getpid()}/fd/{self._fd}")
-        self._links = Started((*enter, "ip", "-json", "-details", "-batch", "-"), stdin=_BATCH)
-        if with_ipv6:
-            self._sysctls = Started((*enter, "grep", "-r", "--include=disable_ipv6", ".", _IPV6_FOLDER))
+        if self._fd is not None:
+            self._read_inside(self._fd, with_ipv6=with_ipv6)
+
+    def _read_inside(self, namespace: int, *, with_ipv6: bool) -> None:
+        """Go into the namespace, and begin to read there what it has."""
+        from nettool.namespaces import inside  # a host without sandboxes is read without it
+
+        try:
+            with inside(namespace):
+                self._links = _ask_ip()
+                self._sysctls = tuple(_sysctls_of_links("ipv6", ("disable_ipv6",))) if with_ipv6 else ()
+        except OSError as error:
+            self.failure = f"its namespace cannot be entered: {error.strerror}"
 
     def finish(self) -> NamespaceFacts | None:
         """Return the namespace's facts; None when it was not there or could not be entered."""
-        if self._fd is None and self._inode != os.stat(HOST_NETNS).st_ino:
-            return None
-        result = self._links.finish()
-        sysctls = parse_sysctls(self._sysctls.finish().stdout) if self._sysctls else ()
-        # Only a veth whose other end is elsewhere can be mistaken for another's.
-        asked = self._fd is not None and "link_netnsid" in result.stdout
-        nsid = namespace_id(self._fd) if asked and self._fd is not None else None
+        result = self._links.finish() if self._links else None
+        nsid = None
         if self._fd is not None:
+            # Only a veth whose other end is elsewhere can be mistaken for another's.
+            if result is not None and "link_netnsid" in result.stdout:
+                nsid = namespace_id(self._fd)
             os.close(self._fd)
+        if result is None:
+            return None
         if not result.ok:
             self.failure = result.stderr.strip()
             return None
-        options = self._with_options
-        return parse_namespace(self._inode, result.stdout, nsid=nsid, sysctls=sysctls, with_options=options)
+        return parse_namespace(
+            self._inode, result.stdout, nsid=nsid, sysctls=self._sysctls, with_options=self._with_options
+        )
+
+
+def _ask_ip() -> Started:
+    return Started(("ip", "-json", "-details", "-batch", "-"), stdin=_BATCH)
 
 
 def _open_namespace(path: str, inode: int) -> int | None:
@@ -246,19 +264,6 @@ def parse_namespace(
         sysctls=sysctls,
         neighbours=tuple(_neighbours(neighbours)),
     )
-
-
-def parse_sysctls(text: str) -> tuple[tuple[str, str], ...]:
-    """Parse the files of /proc/sys/net/ipv6/conf as `FILE:VALUE` lines, named as sysctl(8) does.
-
-    There a dot in an interface's name is a slash: `net.ipv6.conf.eth0/10.disable_ipv6`.
-    """
-    found: list[tuple[str, str]] = []
-    for line in text.splitlines():
-        path, _, value = line.rpartition(":")
-        link, _, key = path.removeprefix(f"{_IPV6_FOLDER}/").rpartition("/")
-        found.append((f"net.ipv6.conf.{link.replace('.', '/')}.{key}", value))
-    return tuple(found)
 
 
 def _documents(text: str) -> list[Any]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import select
 import signal
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from nettool.errors import NettoolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, Final, NoReturn
 
 # From the kernel's include/uapi/linux: sched.h, mount.h and prctl.h.
@@ -29,6 +29,7 @@ MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 1 << 18
 MS_SLAVE: Final = 1 << 19
 SET_NAME: Final = 15
+_OWN_NETWORK: Final = "/proc/thread-self/ns/net"
 _SET_PARENT_DEATH_SIGNAL: Final = 1
 
 
@@ -59,6 +60,28 @@ def set_namespace(path: str) -> None:
         call("setns", file, 0)
     finally:
         os.close(file)
+
+
+@contextmanager
+def inside(namespace: int) -> Iterator[None]:
+    """Have this thread, and what it starts meanwhile, in an open network namespace. Raises OSError."""
+    own = os.open(_OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        call("setns", namespace, NEWNET)
+        yield
+    finally:
+        _return_to(own)
+        os.close(own)
+
+
+def _return_to(own: int) -> None:
+    """Go back into a namespace; for who was not let into another, there is no need to."""
+    try:
+        call("setns", own, NEWNET)
+    except OSError:
+        if not os.path.samestat(os.stat(_OWN_NETWORK), os.fstat(own)):
+            # Whatever came next would be done to a sandbox. The next run takes back what this one began.
+            os._exit(1)
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from itertools import pairwise
 
 from nettool import output
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from nettool.plan import Plan
     from nettool.request import Request
 
-
+LOOKS: Final = 3
+"""How often at most the host is read for what may be over in an instant."""
+PAUSE_SECONDS: Final = 0.1
 _LONGEST_SECONDS: Final = 86400
 
 
@@ -170,13 +173,18 @@ def take_back_waiting(name: str, mode: Mode) -> bool:
 
 
 def make_plan(request: Request, read: Callable[[], Facts]) -> tuple[Plan, Facts]:
-    """Read the host and plan the request."""
+    """Read the host and plan the request; again, where what is in the way may be over in an instant."""
     # Loaded while the reading's processes run.
     from nettool.planner import check, plan
 
     check(request)
-    facts = read()
-    return plan(request, facts, records_for(request)), facts
+    for look in range(1, LOOKS + 1):
+        facts = read()
+        planned = plan(request, facts, records_for(request))
+        if look == LOOKS or not any(problem.passing for problem in planned.problems):
+            break
+        time.sleep(PAUSE_SECONDS)
+    return planned, facts
 
 
 def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, mode: Mode) -> int:

@@ -147,6 +147,8 @@ class Problem(Value):
     target_missing: bool = False
     not_running: bool = False
     """Whether it is that the sandbox has ended, or never began: what it has left can be cleared away."""
+    passing: bool = False
+    """Whether it may be over in an instant, so that it is worth another look."""
 
 
 class Change(Value):

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from nettool.effects import Forgotten, NetnsFolder, NetnsName, PortSetting, Route, Sysctl
+from nettool.effects import (
+    Address,
+    Bridge,
+    Forgotten,
+    Inside,
+    InterfaceName,
+    NetnsFolder,
+    NetnsName,
+    Port,
+    PortSetting,
+    Route,
+    Sysctl,
+    Up,
+    VethPair,
+)
 from nettool.errors import NettoolError
 from nettool.fileeffects import File, Folder
 from nettool.firewalleffects import Chain, FlowForgotten, Rule
-from nettool.parenteffects import Marked
+from nettool.parenteffects import Marked, OnParent
 from nettool.plan import inverse, is_to_do, needs_sandbox
 from nettool.processes import place_of
 from nettool.run import Started
@@ -32,6 +46,8 @@ LOCKED: Final = "xtables lock"
 _ALONE: Final = (
     Chain, File, FlowForgotten, Folder, Forgotten, Marked, NetnsFolder, NetnsName, PortSetting, Route, Rule,
 )  # fmt: skip
+# What takes nothing along when it is made again: those behind it are decided beforehand in a plan, too.
+_ADDING: Final = (Address, Bridge, Inside, InterfaceName, OnParent, Port, Up, VethPair)
 # Their commands wait for the lock of iptables: when it is not to be had, one has waited for all.
 _FIREWALL: Final = (Chain, Rule)
 _ALONE_SYSCTLS: Final = ("route_localnet", "arp_ignore", "accept_ra")
@@ -43,8 +59,9 @@ class Rollback:
     """The way back of one run: the steps that take it back, each tried only if it is there.
 
     What somebody put in a step's way may go with a later one: then it has its turn, or a second one. The
-    host is read again after each step that may take something along, and at the end. When the sandboxes
-    go, before or meanwhile, what needs them is left out, and what was already made again for them goes.
+    host is read again after each step that may take something along, or that failed, and at the end. When
+    the sandboxes go, before or meanwhile, what needs them is left out, and what was already made again for
+    them goes.
     """
 
     def __init__(self, steps: tuple[Step, ...], journal: Undoing, locks: Locks, view: View) -> None:
@@ -115,7 +132,11 @@ class Rollback:
 
 def _is_alone(step: Step) -> bool:
     about = step.about
-    return isinstance(about, _ALONE) or (isinstance(about, Sysctl) and about.name.endswith(_ALONE_SYSCTLS))
+    return (
+        isinstance(about, _ALONE)
+        or isinstance(step.makes, _ADDING)
+        or (isinstance(about, Sysctl) and about.name.endswith(_ALONE_SYSCTLS))
+    )
 
 
 def _try(step: Step, journal: Undoing, locks: Locks, view: View) -> list[str]:

@@ -230,9 +230,10 @@ class Stage:
         text = json.dumps({**seen, "files": files})
         for pattern, word in _CHANCE.items():
             text = re.sub(pattern, word, text)
-        # After the names, which may have the same digits. A bridge's intervals are numbers as well.
+        # After the names, which may have the same digits. Intervals of a bridge are numbers as well, and so
+        # is a port's id (0x8002).
         for pid, word in ((self.scene.pid, "PID"), (self.scene.other, "OTHER")):
-            text = re.sub(rf"(?<![0-9])(?<!: ){pid}(?![0-9])", word, text) if pid else text
+            text = re.sub(rf"(?<![0-9x])(?<!: ){pid}(?![0-9])", word, text) if pid else text
         parts: dict[str, str] = json.loads(text)
         return {part: "\n".join(sorted(self._not_staying(lines))) for part, lines in parts.items()}
 

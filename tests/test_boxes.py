@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hosts import until
 from shims import Rule, Shims, commands_in
 from snapshot import difference
 
@@ -65,6 +67,23 @@ def test_one_that_is_used_stays(host: Host) -> None:
     assert (done.returncode, "has endpoints" in done.stderr) == (4, True)
     host.must("network", "disconnect", "lan", "netns:blue")
     host.must(*REMOVE)
+
+
+def test_who_is_in_it_for_a_look_only_does_not_keep_it(host: Host, tmp_path: Path) -> None:
+    """What watches a machine enters its namespaces, as a survey of nettool's own does, for an instant."""
+    host.must(*CREATE)
+    visitor, shims = _visit(host), Shims(tmp_path / "shims")
+    # It leaves between the moment when processes are listed, and the end of what is read there.
+    shims.set(Rule(("ip", "*"), f"kill {visitor} 2>/dev/null"))
+    assert host.must(*REMOVE, env=shims.env).startswith("done: remove sandbox blue")
+    assert shims.calls
+
+
+def _visit(host: Host) -> int:
+    """Start a process in the sandbox, and return its pid."""
+    pid = host.popen("nsenter", "--net=/run/netns/blue", "sleep", "60").pid
+    until(lambda: os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat(host.path("/run/netns/blue")).st_ino)
+    return pid
 
 
 @pytest.mark.parametrize("verb", ["create", "rm"])

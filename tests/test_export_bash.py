@@ -651,6 +651,21 @@ def test_a_sandbox_in_use_is_not_removed_by_a_script(host: Host, tmp_path: Path,
     assert difference(before, host.snapshot()) == ""
 
 
+def test_who_is_in_a_sandbox_for_a_look_only_does_not_keep_it_from_a_script(
+    host: Host, tmp_path: Path
+) -> None:
+    host.must("sandbox", "create", "blue")
+    script, shims = tmp_path / "gone.sh", Shims(tmp_path / "shims")
+    host.must("sandbox", "rm", "blue", "--export", str(script))
+    visitor = host.popen("ip", "netns", "exec", "blue", "sleep", "60").pid
+    until(lambda: host.check("ip", "netns", "pids", "blue"))
+    pids = ("ip", "netns", "pids", "blue")
+    shims.set(Rule(pids, f'"$real" "$@"; kill {visitor} 2>/dev/null; exit'))
+    host.check("bash", str(script), env=shims.env)
+    assert shims.calls.count(pids) == 2
+    assert "blue" not in host.check("ip", "netns")
+
+
 def test_detach_script_of_a_dead_sandbox(host: Host, tmp_path: Path) -> None:
     scene = furnish(host, PLAIN)
     assert host.nettool(*scene.attach("classic")).returncode == 0

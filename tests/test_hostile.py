@@ -239,7 +239,7 @@ LINES: Final = (
     "attach --pid 1310 --ip 172.17.0.10/16 --ifname {word} --export {word} --format bash",
     "history {word}", "undo {word} --dry-run", "{word}", "attach --pid {word}",
 )  # fmt: skip
-MISTAKES: Final = ("attach {word}", "attach --{word}", "undo a b {word}")
+MISTAKES: Final = ("attach web {word}", "attach --{word}", "undo a b {word}")
 
 
 @pytest.fixture
