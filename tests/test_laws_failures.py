@@ -52,6 +52,19 @@ def test_what_could_not_be_detached_can_be_detached_later(host: Host, shims: Shi
     assert difference(before, scene.snapshot()) == ""
 
 
+@dialects
+def test_what_is_made_again_is_not_looked_at_after_each_step(host: Host, shims: Shims, dialect: str) -> None:
+    scene = furnish(host, PLAIN)
+    host.must(*scene.attach(dialect))
+    before = scene.snapshot()
+    last = _plan(scene, scene.detach(dialect))[-1]
+    shims.set(Rule(last, "exit 3"))
+    assert host.nettool(*scene.detach(dialect), env=shims.env).returncode == 1
+    way_back = shims.calls[shims.calls.index(last) + 1 :]
+    assert sum("-json" in call for call in way_back) == 2 * len(("the host", "the sandbox"))
+    assert difference(before, scene.snapshot()) == ""
+
+
 def test_a_second_signal_does_not_cut_the_rollback_short(host: Host, shims: Shims) -> None:
     scene = furnish(host, PLAIN)
     before = scene.snapshot()
