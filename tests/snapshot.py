@@ -302,18 +302,36 @@ def _is_empty(table: str) -> bool:
     return all(re.fullmatch(r"\*.*|:\S+ ACCEPT|COMMIT", line) for line in table.splitlines())
 
 
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(snapshot(sys.argv[2:], host=int(sys.argv[1]))))
-
-
 def without_chance(parts: dict[str, str]) -> dict[str, str]:
     """Put one name for all MACs that the kernel drew, and for the addresses that it makes of them."""
-    text = json.dumps(parts)
+    text, cables = json.dumps(parts), dict(cable_macs(parts)).values()
     for mac in set(re.findall(r"\b[0-9a-f][26ae](?::[0-9a-f]{2}){5}\b", text)):
-        low = [int(byte, 16) for byte in mac.split(":")]
-        eui = bytes([low[0] ^ 2, *low[1:3], 0xFF, 0xFE, *low[3:]])
-        link_local = str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + eui))
-        # A bridge's id leaves leading zeros out.
-        for word in (link_local, mac, ":".join(f"{byte:x}" for byte in low)):
-            text = text if mac.startswith("02:42:") else text.replace(word, "CHANCE")
+        # By chance, the kernel draws one that begins as those that are given.
+        if mac in cables or not mac.startswith("02:42:"):
+            for word in spellings(mac):
+                text = text.replace(word, "CHANCE")
     return {part: "\n".join(sorted(lines.splitlines())) for part, lines in json.loads(text).items()}
+
+
+def cable_macs(parts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each end of a cable in a snapshot, and its MAC."""
+    for part, lines in parts.items():
+        for line in lines.splitlines() if part.endswith(": link") else ():
+            link = json.loads(line)
+            if isinstance(link, dict) and link.get("linkinfo", {}).get("info_kind") == "veth":
+                yield link["ifname"], link["address"]
+
+
+def spellings(mac: str) -> tuple[str, str, str]:
+    """Return a MAC's link-local address (RFC 4291, appendix A), the MAC, and how a bridge's id spells it.
+
+    That one leaves leading zeros out.
+    """
+    low = [int(byte, 16) for byte in mac.split(":")]
+    eui = bytes([low[0] ^ 2, *low[1:3], 0xFF, 0xFE, *low[3:]])
+    link_local = ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + eui)
+    return str(link_local), mac, ":".join(f"{byte:x}" for byte in low)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(snapshot(sys.argv[2:], host=int(sys.argv[1]))))

@@ -18,7 +18,7 @@ from nettool.cli import VERBS, load
 from nettool.typer_app import build
 from nettool.value import replace
 
-EXAMPLES: Final = 150 if FULL else 60
+EXAMPLES: Final = 100 if FULL else 60
 
 _values = st.one_of(
     st.sampled_from(["eth0", "172.17.0.10/16", "7", "007", "0", "-1", "+5", "1_0", "٣", " 7", "1.0", "--ip"]),

@@ -6,7 +6,6 @@ law then looks at what was seen on the way.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import time
@@ -17,7 +16,7 @@ import pytest
 from hosts import Host
 from plan_kinds import KINDS, Kind, Scene, furnish
 from shims import Shims, commands_in, joined
-from snapshot import difference
+from snapshot import cable_macs, difference, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,23 +89,12 @@ def _settled(scene: Scene, expected: Snapshot) -> Snapshot:
 def _without_chance(parts: Snapshot) -> Snapshot:
     """Put names for the MACs that the kernel drew, and leave open how a namespace got its name."""
     text = json.dumps(parts)
-    for part, lines in parts.items():
-        for line in lines.splitlines() if part.endswith(": link") else ():
-            link = json.loads(line)
-            if link.get("linkinfo", {}).get("info_kind") == "veth":
-                text = _named(text, link["address"], f"MAC of {link['ifname']}")
+    for name, mac in cable_macs(parts):
+        for spelling in spellings(mac):
+            text = text.replace(spelling, f"MAC of {name}")
     found: Snapshot = json.loads(text)
     found["host: netns"] = re.sub(r" .*", "", found["host: netns"], flags=re.MULTILINE)
     return {part: "\n".join(sorted(lines.splitlines())) for part, lines in found.items()}
-
-
-def _named(text: str, mac: str, name: str) -> str:
-    """Replace a MAC, and the link-local address that the kernel makes of it (RFC 4291, appendix A)."""
-    low = [int(byte, 16) for byte in mac.split(":")]
-    eui = bytes([low[0] ^ 2, *low[1:3], 0xFF, 0xFE, *low[3:]])
-    link_local = ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + eui)
-    short = ":".join(f"{byte:x}" for byte in low)  # as a bridge's id spells it
-    return text.replace(mac, name).replace(short, name).replace(str(link_local), f"link-local {name}")
 
 
 _CASES: Final = [

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from subprocess import CompletedProcess
 
-EXAMPLES: Final = 400 if FULL else 10
+EXAMPLES: Final = 200 if FULL else 10
 ANSWERS: Final = (0, 2, 4)
 
 _letters = st.characters(min_codepoint=33, max_codepoint=126)
