@@ -17,6 +17,7 @@ from nettool.firewalleffects import FlowForgotten
 from nettool.history import COMMITTED, INCOMPLETE, TAKEN_BACK
 from nettool.journal import begin
 from nettool.parenteffects import OnParent
+from nettool.patience import look_again
 from nettool.pinning import View
 from nettool.plan import Status, decide, undo_steps
 from nettool.processes import namespace_at, read_process
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from nettool.history import Timer
     from nettool.journal import Journal
     from nettool.locks import Locks
-    from nettool.plan import Plan, Step
+    from nettool.plan import Decision, Plan, Step
 
 # To move an interface into another namespace the kernel waits for all its readers: 10 to 20 ms.
 _SLOW: Final = (Inside, VethPair, OnParent)
@@ -92,7 +93,7 @@ def apply(plan: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, wai
     restore = _catch_signals(transaction)
     try:
         _run_all(transaction)
-        _verify(plan, read())
+        _verify(plan, read)
         journal.verified()
         if timer is None:
             transaction.recorded = True
@@ -263,8 +264,13 @@ def _check_identity(plan: Plan) -> None:
             )
 
 
-def _verify(plan: Plan, facts: Facts) -> None:
-    wrong = [d for d in plan.against(facts).decisions if d.status is not Status.ALREADY]
+def _verify(plan: Plan, read: Callable[[], Facts]) -> None:
+    """Hold the plan against the host as it is now. Somebody may be in a dead sandbox for an instant."""
+
+    def look() -> list[Decision]:
+        return [d for d in plan.against(read()).decisions if d.status is not Status.ALREADY]
+
+    wrong = look_again(look, until=lambda found: not found)
     if wrong:
         said = "; ".join(f"{d.step.makes.sentence()}: {d.found or 'not so'}" for d in wrong)
         raise _StepFailed(f"the host does not show what was done: {said}")

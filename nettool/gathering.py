@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 
 from nettool.collecting import held_by_others, leftovers, leftovers_of, strange_names
 from nettool.locks import HOST, Locks
 from nettool.networks import unused
-from nettool.pipeline import LOOKS, PAUSE_SECONDS, change, make_plan, recover_first
+from nettool.patience import look_again
+from nettool.pipeline import change, make_plan, recover_first
 from nettool.reading import facts_reader, records_for
 from nettool.render import commands
 from nettool.request import Collect, RemoveNetwork
@@ -88,22 +88,22 @@ def gather(mode: Mode) -> Gathered:
 def clear_place(request: Collect, mode: Mode) -> Plan | None:
     """Clear one place; return the plan that did it, None where somebody has come in there to stay."""
     planned: list[Plan] = []
-    for _ in range(LOOKS):
+
+    def clear() -> Plan:
         change(request, mode, lambda plan, _: planned.append(plan))
-        if planned[-1].steps:
-            return planned[-1]
-        time.sleep(PAUSE_SECONDS)
-    return None
+        return planned[-1]
+
+    done = look_again(clear, until=lambda plan: bool(plan.steps))
+    return done if done.steps else None
 
 
 def _look(records: Records) -> Facts:
     """Read the host; again, where a namespace is held by who may be in it for an instant, as a survey is."""
-    for _ in range(LOOKS - 1):
-        facts = facts_reader(Collect(""), None)()
-        if not held_by_others(facts, records):
-            return facts
-        time.sleep(PAUSE_SECONDS)
-    return facts_reader(Collect(""), None)()
+
+    def look() -> Facts:
+        return facts_reader(Collect(""), None)()
+
+    return look_again(look, until=lambda facts: not held_by_others(facts, records))
 
 
 def prune(mode: Mode) -> Gathered:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from itertools import pairwise
 
 from nettool import output
 from nettool.errors import Refused, TargetNotFound, UsageError
+from nettool.patience import look_again
 from nettool.reading import facts_reader, records_for
 from nettool.value import Value
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from nettool.plan import Plan
     from nettool.request import Request
 
-LOOKS: Final = 3
-"""How often at most the host is read for what may be over in an instant."""
-PAUSE_SECONDS: Final = 0.1
 _LONGEST_SECONDS: Final = 86400
 
 
@@ -178,13 +175,12 @@ def make_plan(request: Request, read: Callable[[], Facts]) -> tuple[Plan, Facts]
     from nettool.planner import check, plan
 
     check(request)
-    for look in range(1, LOOKS + 1):
+
+    def look() -> tuple[Plan, Facts]:
         facts = read()
-        planned = plan(request, facts, records_for(request))
-        if look == LOOKS or not any(problem.passing for problem in planned.problems):
-            break
-        time.sleep(PAUSE_SECONDS)
-    return planned, facts
+        return plan(request, facts, records_for(request)), facts
+
+    return look_again(look, until=lambda seen: not any(problem.passing for problem in seen[0].problems))
 
 
 def carry_out(planned: Plan, facts: Facts, read: Callable[[], Facts], locks: Locks, mode: Mode) -> int:

@@ -64,7 +64,7 @@ ROOMS: Final = (
     ("nettool.fingerprint",),
     ("nettool.namespaces",),
     ("nettool.run", "nettool.pinning", "nettool.processes", "nettool.store", "nettool.probe"),
-    ("nettool.traffic",),
+    ("nettool.patience", "nettool.traffic"),
     ("nettool.hostfiles",),
     ("nettool.netnsid",),
     ("nettool.locks",),

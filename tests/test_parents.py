@@ -274,6 +274,17 @@ def test_what_lasts_is_restored(host: Host, kind: ParentKind) -> None:
     assert _addresses(inside) == _addresses(host.check("ip", "-n", "web", "-4", "-o", "address"))
 
 
+def test_who_comes_into_a_dead_sandbox_for_a_look_hinders_nobody(host: Host) -> None:
+    """A survey that has opened a namespace may enter it when all else of the sandbox is gone."""
+    furnish(host)
+    host.must("network", "create", "lan", "--parent", "up0", "--driver", "macvlan", *SUBNET.split())
+    before, pid = host.snapshot(), host.container()
+    host.must(*_connect(pid))
+    done = host.nettool("gc", env={"NETTOOL_VISIT": str(pid)}, first="visit")
+    assert (done.returncode, done.stdout) == (0, f"done: clear away pid:{pid}\n"), done.stderr
+    assert difference(before, host.snapshot()) == ""
+
+
 def _addresses(lines: str) -> list[str]:
     return [line.split()[3] for line in lines.splitlines()]
 
