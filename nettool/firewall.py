@@ -6,9 +6,9 @@ the same when they have the same options, in whatever order (iptables(8), iptabl
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
-import shlex
 
 from nettool.facts import ChainFact, FirewallFacts, RuleFact
 from nettool.value import Value
@@ -25,6 +25,7 @@ _SHORT: Final = {
     "--out-interface": "-o", "--protocol": "-p", "--jump": "-j", "--match": "-m", "--goto": "-g",
     "--destination-port": "--dport", "--source-port": "--sport",
 }  # fmt: skip
+_WORD: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 
 
 def parse_saved(text: str, family: int) -> tuple[tuple[ChainFact, ...], tuple[RuleFact, ...]]:
@@ -45,10 +46,11 @@ def parse_saved(text: str, family: int) -> tuple[tuple[ChainFact, ...], tuple[Ru
 
 
 def _split(line: str) -> list[str]:
-    try:
-        return shlex.split(line)
-    except ValueError:  # somebody's comment with a lone quote: no rule of ours
-        return line.split()
+    """Split a line into words as iptables-restore does (iptables/xshared.c, add_param_to_argv).
+
+    Within quotes, a backslash takes what follows as it is. A lone quote is a letter: in no rule of ours.
+    """
+    return [plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in _WORD.findall(line)]
 
 
 def choose(found: Mapping[str, Iterable[Parsed]], usual: str) -> FirewallFacts:
@@ -100,12 +102,13 @@ def mark_of(rule: RuleFact) -> str | None:
     return comment.removeprefix("nettool:") if comment.startswith("nettool:") else None
 
 
-def same_rule(one: Iterable[str], other: Iterable[str]) -> bool:
+def same_rule(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     """Whether two rules, as words behind the chain's name, mean the same."""
     return canonical(one) == canonical(other)
 
 
-def canonical(words: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+@functools.cache
+def canonical(words: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """Return a rule's options in one order, each with its values as iptables prints them."""
     # A module is named by the options that it brings; iptables adds some by itself (`-m tcp`).
     options = (option for option in _options(words) if option[0] != "-m")

@@ -34,12 +34,12 @@ OTHERS = (
 
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_the_same_rule_in_other_words(one: str, other: str) -> None:
-    assert same_rule(shlex.split(one), shlex.split(other))
+    assert same_rule(tuple(shlex.split(one)), tuple(shlex.split(other)))
 
 
 @pytest.mark.parametrize(("one", "other"), OTHERS)
 def test_another_rule(one: str, other: str) -> None:
-    assert not same_rule(shlex.split(one), shlex.split(other))
+    assert not same_rule(tuple(shlex.split(one)), tuple(shlex.split(other)))
 
 
 @pytest.mark.parametrize("words", [one for pair in (*SAME[:2], *SAME[3:]) for one in pair])
@@ -54,7 +54,7 @@ def test_iptables_prints_what_is_recognised(host: Host, words: str, program: str
     _, rules = parse_saved(host.check(f"{program}-save"), 4)
     (rule,) = rules
     assert (rule.table, rule.chain) == (table, chain)
-    assert canonical(rule.words) == canonical(shlex.split(words))
+    assert canonical(rule.words) == canonical(tuple(shlex.split(words)))
 
 
 def test_chains_are_parsed_with_their_policies(host: Host) -> None:
@@ -63,6 +63,26 @@ def test_chains_are_parsed_with_their_policies(host: Host) -> None:
     chains, rules = parse_saved(host.check("iptables-save"), 4)
     assert {(c.name, c.policy) for c in chains} >= {("FORWARD", "DROP"), ("OWN", None)}
     assert rules == ()
+
+
+COMMENTS = (
+    "plain",
+    "nettool:br0",
+    "two  blanks",
+    "#hash",
+    'a "quoted" word',
+    "it's",
+    "back\\slash",
+    "-j DROP",
+    "tab\there",
+)
+
+
+@pytest.mark.parametrize("comment", COMMENTS)
+def test_a_comment_is_one_word_whatever_is_in_it(host: Host, comment: str) -> None:
+    host.check("iptables", "-A", "FORWARD", "-m", "comment", "--comment", comment, "-j", "ACCEPT")
+    _, rules = parse_saved(host.check("iptables-save"), 4)
+    assert rules[0].words == ("-m", "comment", "--comment", comment, "-j", "ACCEPT")
 
 
 def test_what_somebody_wrote_badly_is_no_rule_of_ours() -> None:
