@@ -17,32 +17,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self, TypedDict, Unpack
 
 from snapshot import environment, snapshot
-from warm import Asked, Call
+from warm import Asked, Call, Holder, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS: Final = 60
 PATIENCE_SECONDS: Final = 20
 
-# `cat` holds the namespaces until its standard input closes: at the latest when the tests die.
-# /sys is fresh because it shows the interfaces of the namespace that it was mounted in; the control
-# groups move over, since a container engine needs them. Where that is not allowed, `brctl show` is blind.
-_INSIDE: Final = """
-mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns /run/lock && ip link set lo up || exit 1
-mkdir /run/cgroup
-if mount --rbind /sys/fs/cgroup /run/cgroup 2>/dev/null; then cgroups=1; fi
-if mount -t sysfs sysfs /sys 2>/dev/null && [ "$cgroups" ]; then
-    mount --rbind /run/cgroup /sys/fs/cgroup && umount -l /run/cgroup
-fi
-rmdir /run/cgroup 2>/dev/null
-# What is written into /etc stays with the host: not where that takes rights that are missing.
-if mount -t tmpfs tmpfs /mnt 2>/dev/null && mkdir /mnt/upper /mnt/work; then
-    mount -t overlay overlay -o userxattr,lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc 2>/dev/null
-fi
-echo ready && cat
-"""
 _SERVER: Final = """
 import signal, socket, sys
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -84,11 +67,10 @@ class Host:
     at_end = ""
 
     def __init__(self) -> None:
-        self._processes: dict[int, subprocess.Popen[str]] = {}
-        unprivileged = ("--user", "--map-root-user") if os.geteuid() else ()
-        self.pid = self._hold(
-            ("unshare", *unprivileged, "--net", "--mount", "sh", "-c", _INSIDE + self.at_end)
-        )
+        self._processes: dict[int, subprocess.Popen[str] | Holder] = {}
+        # It holds the namespaces until its standard input closes: at the latest when the tests die.
+        words = ("sh", "-c", f"cat; {self.at_end}") if self.at_end else ("cat",)
+        self.pid = self._hold(Holder(Wanted(words, self.environment())))
         # A process that sees the files as the host does.
         self.view = self.pid
         user = ("--user", "--preserve-credentials") if os.geteuid() else ()
@@ -212,12 +194,12 @@ class Host:
             self.check("ip", "link", "del", "dev", "used0")
 
     def _wait_for_link_local(self, name: str) -> None:
-        """Wait until the kernel has given the bridge its fe80:: address, where IPv6 is on."""
+        """Wait until the kernel has given the bridge its fe80:: address, where IPv6 is on (if_inet6)."""
         deadline = time.monotonic() + 2
-        if self.run("test", "-d", f"/proc/sys/net/ipv6/conf/{name}").returncode:
-            return
-        while "fe80" not in self.check("ip", "-6", "address", "show", "dev", name):
-            if time.monotonic() > deadline:
+        addresses = Path(f"/proc/{self.pid}/net/if_inet6")
+        while addresses.exists() and time.monotonic() < deadline:
+            lines = [line.split() for line in addresses.read_text("ascii", "replace").splitlines()]
+            if any(line[0].startswith("fe80") and line[-1] == name for line in lines):
                 return
             time.sleep(0.005)
 
@@ -226,10 +208,8 @@ class Host:
 
         With `serve` it answers every HTTP request on `port` with `page`, on IPv4 and IPv6.
         """
-        server = (sys.executable, "-I", "-S", "-c", _SERVER, str(port), page)
-        last = 'exec "$@"' if serve else "echo ready && exec cat"
-        return self._hold((*self.enter, "unshare", "--net", "setpriv", "--pdeathsig", "KILL",
-                           "sh", "-c", f"ip link set lo up && {last}", "sh", *server))  # fmt: skip
+        words = (sys.executable, "-I", "-S", "-c", _SERVER, str(port), page) if serve else ("cat",)
+        return self._hold(Holder(Wanted(words, self.environment(), self.pid, says_ready=not serve)))
 
     def inside(self, pid: int, *argv: str) -> str:
         """Run a command in a container's network namespace, which must succeed; return what it printed."""
@@ -277,21 +257,18 @@ class Host:
                 found.append(Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " "))
         return found
 
-    def _hold(self, argv: Sequence[str]) -> int:
-        """Start a process that stays; it says "ready" when it is."""
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            env=self.environment(),
-        )
+    def _hold(self, process: subprocess.Popen[str] | Holder) -> int:
+        """Keep a process that stays; it says "ready" when it is."""
         self._processes[process.pid] = process
-        if process.stdout is None or process.stdout.readline() != "ready\n":
-            _, reason = process.communicate(timeout=TIMEOUT_SECONDS)
-            del self._processes[process.pid]
-            raise HostUnavailableError(reason.strip() or f"{argv[0]} gave no answer")
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if process.stdout.readline() != "ready\n":
+            process.wait(TIMEOUT_SECONDS)
+            if process.stderr.seekable():
+                process.stderr.seek(0)
+            reason = process.stderr.read().strip()
+            self.kill(process.pid)
+            raise HostUnavailableError(reason or "it gave no answer")
         return process.pid
 
 

@@ -87,7 +87,7 @@ class PidHost(Host):
     def __init__(self) -> None:
         super().__init__()
         first = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
-        outer = self._hold((*self.enter, *first, "sh", "-c", "echo ready && exec cat"))
+        outer = self._started(*first, "sh", "-c", "echo ready && exec cat")
         self.view = _child(outer)
         self.enter = ("nsenter", "--target", str(self.view), *self.enter[3:], "--pid")
 
@@ -95,9 +95,15 @@ class PidHost(Host):
         """Run nettool as a program of its own: only its children could enter another pid namespace."""
         return self.run(*self.nettool_argv(*args), **options)
 
-    def container(self, **options: Any) -> int:
+    def _started(self, *words: str) -> int:
+        """Start a program that stays, with the host's own process ids."""
+        return self._hold(self.popen(*words, stdin=subprocess.PIPE))
+
+    def container(self, **_: Any) -> int:
         """Start a container; return its pid, as this host counts."""
-        status = Path(f"/proc/{_child(super().container(**options))}/status").read_text()
+        inside = "ip link set lo up && echo ready && exec cat"
+        outer = self._started("unshare", "--net", "setpriv", "--pdeathsig", "KILL", "sh", "-c", inside)
+        status = Path(f"/proc/{_child(outer)}/status").read_text()
         return int(next(line.split()[-1] for line in status.splitlines() if line.startswith("NSpid:")))
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import bypass
-from snapshot import setns
+import spaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,19 +55,28 @@ class Asked:
     kill_at: int | None = None
 
 
-class Call:
-    """One nettool under way."""
+@dataclass(frozen=True)
+class Wanted:
+    """A process that holds the namespaces of a new throw-away host, or of a container on `host`.
 
-    def __init__(self, asked: Asked, text: str | None = None) -> None:
-        self.args = tuple(asked.words)
+    When it has them it says "ready", unless `words` do so later on, and becomes the program that they call.
+    """
+
+    words: Sequence[str]
+    env: Mapping[str, str]
+    host: int | None = None
+    says_ready: bool = True
+
+
+class _Child:
+    """A process that the loaded one has forked."""
+
+    def __init__(self, asked: Asked | Wanted, *files: int) -> None:
         self.returncode: int | None = None
-        self._output = [os.memfd_create("stdout"), os.memfd_create("stderr")]
-        stdin = os.open(os.devnull, os.O_RDONLY) if text is None else _file_with(text)
         self._end, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        message = json.dumps(vars(asked)).encode()
-        socket.send_fds(_server(), [message], [theirs.fileno(), stdin, *self._output])
+        message = json.dumps({type(asked).__name__: vars(asked)}).encode()
+        socket.send_fds(_server(), [message], [theirs.fileno(), *files])
         theirs.close()
-        os.close(stdin)
         self.pid = int(self._end.recv(_MAX_MESSAGE))
 
     def wait(self, timeout: float | None = None) -> int:
@@ -75,6 +84,7 @@ class Call:
         if self.returncode is None:
             self._end.settimeout(timeout)
             self.returncode = int(self._end.recv(_MAX_MESSAGE))
+            self._end.close()
         return self.returncode
 
     def poll(self) -> int | None:
@@ -89,6 +99,17 @@ class Call:
         if self.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
 
+
+class Call(_Child):
+    """One nettool under way."""
+
+    def __init__(self, asked: Asked, text: str | None = None) -> None:
+        self.args = tuple(asked.words)
+        self._output = [os.memfd_create("stdout"), os.memfd_create("stderr")]
+        stdin = os.open(os.devnull, os.O_RDONLY) if text is None else _file_with(text)
+        super().__init__(asked, stdin, *self._output)
+        os.close(stdin)
+
     def result(self, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
         """Wait for its end, and return what it said; what it started may run on, and say more."""
         try:
@@ -97,8 +118,21 @@ class Call:
             self.kill()
             raise
         stdout, stderr = map(_text_in, self._output)
-        self._end.close()
         return subprocess.CompletedProcess(self.args, status, stdout, stderr)
+
+
+class Holder(_Child):
+    """A process that holds namespaces: its streams are as those of a `Popen`."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        (stdin, ours), (theirs, stdout) = os.pipe(), os.pipe()
+        stderr = os.memfd_create("stderr")
+        super().__init__(wanted, stdin, stdout, stderr)
+        os.close(stdin)
+        os.close(stdout)
+        self.stdin = os.fdopen(ours, "w", encoding="utf-8")
+        self.stdout = os.fdopen(theirs, encoding="utf-8")
+        self.stderr = os.fdopen(stderr, encoding="utf-8")
 
 
 def _file_with(text: str) -> int:
@@ -140,18 +174,25 @@ def _serve() -> None:
             message, files, *_ = socket.recv_fds(asking, _MAX_MESSAGE, 4)
             if not message:
                 return
-            _start(Asked(**json.loads(message)), calls, *files)
+            ((kind, fields),) = json.loads(message).items()
+            asked = Wanted(**fields) if kind == Wanted.__name__ else Asked(**fields)
+            _start(asked, calls, *files)
 
 
-def _start(asked: Asked, calls: selectors.DefaultSelector, end: int, *files: int) -> None:
-    """Fork the call, and say its pid."""
+def _start(asked: Asked | Wanted, calls: selectors.DefaultSelector, end: int, *files: int) -> None:
+    """Fork the call, or the process that is wanted, and say its pid."""
     pid = os.fork()
     if pid == 0:
         for key in calls.get_map().values():
             os.close(key.data[1] if key.data else key.fd)
         calls.close()
         os.close(end)
-        _call(asked, files)
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        if isinstance(asked, Wanted):
+            _hold(asked)
+        _call(asked)
     for file in files:
         os.close(file)
     os.write(end, str(pid).encode())
@@ -180,14 +221,29 @@ def _load() -> None:
     gc.freeze()
 
 
-def _call(asked: Asked, files: Sequence[int]) -> NoReturn:
+def _hold(wanted: Wanted) -> NoReturn:
+    try:
+        if wanted.host is None:
+            spaces.make_host()
+        else:
+            spaces.make_container(wanted.host)
+        os.chdir("/")
+        # A program inherits what is ignored, and Python ignores these.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        if wanted.says_ready:
+            os.write(1, b"ready\n")
+        os.execvpe(wanted.words[0], wanted.words, wanted.env)  # noqa: S606 - an argv, and no shell
+    except OSError as error:
+        os.write(2, str(error).encode())
+        os._exit(_CRASHED)
+
+
+def _call(asked: Asked) -> NoReturn:
     from nettool.cli import entry
 
     try:
-        for number, file in enumerate(files):
-            os.dup2(file, number)
-            os.close(file)
-        _enter(asked.host)
+        spaces.enter(asked.host)
         os.chdir("/")
         for name in os.environ.keys() - asked.env.keys():
             del os.environ[name]
@@ -208,15 +264,6 @@ def _call(asked: Asked, files: Sequence[int]) -> NoReturn:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(_CRASHED)
-
-
-def _enter(host: int) -> None:
-    """Go into the namespaces of a throw-away host."""
-    kinds = (*(("user",) if os.geteuid() else ()), "net", "mnt")
-    opened = [os.open(f"/proc/{host}/ns/{kind}", os.O_RDONLY) for kind in kinds]
-    for namespace in opened:
-        setns(namespace)
-        os.close(namespace)
 
 
 def _killer(at: int) -> Callable[[str, tuple[Any, ...]], None]:
