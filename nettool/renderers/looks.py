@@ -291,7 +291,7 @@ def needed_looks(
     if (attaching and modern and cabled) or looks & {"look_inside", "look_interface"}:
         looks.add("ends_meet")
     if attaching or looks & {"look_inside", "ends_meet"}:
-        looks |= {"sandbox_number", "number"}
+        looks |= {"find_number", "number"}
     if "look_bridge_mac" in looks:
         looks.add("number")
     return frozenset(looks)

@@ -27,8 +27,9 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 umask 022
 NOTES="${NETTOOL_RUN_DIR:-/run/nettool}/endpoints"
 NS_FD='' NS_ID=''
-SIGNAL=0 LINK='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
+SIGNAL=0 LINK='' NUMBER='' SAID='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
 WHY=() TRY=() RAN=()
+declare -A ASKED=() # what ip has said since the last command that changes something
 
 usage() {
     printf 'usage: %s [apply|undo|check]\n' "${0##*/}"
@@ -141,7 +142,13 @@ absent() { STATE=absent; }
 conflict() { STATE=conflict FOUND=$1; }
 
 link_of() { # host|sandbox NAME: LINK is what ip says of the interface; fails when it is not there
-    LINK=$(at "$1" ip -json -details link show dev "$2" 2>/dev/null) && [[ $LINK == '[{"ifindex":'* ]]
+    local key="link $1 $2"
+    LINK=${ASKED["$key"]-}
+    if [[ -z $LINK ]]; then
+        LINK=$(at "$1" ip -json -details link show dev "$2" 2>/dev/null) || LINK=none
+        ASKED["$key"]=$LINK
+    fi
+    [[ $LINK == '[{"ifindex":'* ]]
 }
 
 number() { # KEY: the number behind a key of LINK
@@ -149,24 +156,26 @@ number() { # KEY: the number behind a key of LINK
     [[ $LINK =~ $pattern ]] && printf '%s' "${BASH_REMATCH[1]}"
 }
 
-sandbox_number() { # what the host's namespace calls the sandbox's: not known before that has a name
+find_number() { # NUMBER is what the host's namespace calls the sandbox's: not known before that has a name
     local name id rest
+    NUMBER=''
     [[ -e /var/run/netns/$NETNS ]] && name_is_ours || return
+    [[ -n ${ASKED[netns]-} ]] || ASKED[netns]=$(ip -o netns list 2>/dev/null)
     while read -r name id rest; do
         # Without a number, nothing of the host leads there.
-        [[ $name != "$NETNS" ]] || { rest=${rest%)} && printf '%s' "${rest:-none}" && return; }
-    done <<<"$(ip -o netns list 2>/dev/null)"
+        [[ $name != "$NETNS" ]] || { rest=${rest%)} && NUMBER=${rest:-none} && return; }
+    done <<<"${ASKED[netns]}"
 }
 
 ends_meet() { # HOST_END INNER: whether they are the two ends of one cable
-    local index peer id there
+    local index peer id
     link_of host "$1" || return
     index=$(number ifindex) peer=$(number link_index) id=$(number link_netnsid)
     link_of sandbox "$2" || return
     [[ -n $id && $(number ifindex) == "$peer" && $(number link_index) == "$index" ]] || return
     # Indices alone can agree by chance among three namespaces.
-    there=$(sandbox_number)
-    [[ -z $there || $there == "$id" ]]
+    find_number
+    [[ -z $NUMBER || $NUMBER == "$id" ]]
 }
 
 look_name() { # NAME SOURCE: present only when the name leads to that very namespace
@@ -215,7 +224,8 @@ look_inside() { # HOST_END NAME...: the names that the other end can have
     id=$(number link_netnsid)
     # Without a number, the other end is on the host still.
     [[ -n $id ]] || { absent && return; }
-    [[ $id != "$(sandbox_number)" ]] || { present && return; }
+    find_number
+    [[ $id != "$NUMBER" ]] || { present && return; }
     for name in "${@:2}"; do
         ! ends_meet "$1" "$name" || { present && return; }
     done
@@ -357,6 +367,13 @@ step() { # NUMBER look|make|undo|needed
     esac
 }
 
+run() { # NUMBER make|undo: run a step's command; SAID is what it said
+    local status=0
+    SAID=$(step "$1" "$2" 2>&1) || status=$?
+    ASKED=()
+    return "$status"
+}
+
 # --- The notes: what this script made, for its undo and for nettool detach
 
 open_notes() {
@@ -432,15 +449,14 @@ apply() {
 }
 
 carry_out() { # NUMBER
-    local said
     ((SIGNAL == 0)) || roll_back "ended by signal $SIGNAL"
     [[ -z ${TOUCHES[$1]-} ]] || name_is_ours || roll_back "$NETNS is no longer the sandbox's name"
     ((${#RAN[@]})) || keep || roll_back "the notes in $NOTES cannot be written"
     RAN+=("$1")
-    said=$(step "$1" make 2>&1)
+    run "$1" make
     # A sandbox that dies takes its cable along: what is gone need not be removed.
     look "$1"
-    [[ $STATE == present ]] || roll_back "step $1 failed: ${said:-not so: $SAYS}"
+    [[ $STATE == present ]] || roll_back "step $1 failed: ${SAID:-not so: $SAYS}"
 }
 
 keep() { # note what was there, for undo
@@ -464,7 +480,7 @@ roll_back() { # REASON: make again what was there
 }
 
 restore() { # make again what was there, and say what could not be
-    local n said status=0
+    local n status=0
     for n in ${WAS[@]+"${WAS[@]}"}; do
         look "$n"
         [[ $STATE != present ]] || continue
@@ -473,7 +489,7 @@ restore() { # make again what was there, and say what could not be
         elif [[ -n ${TOUCHES[$n]-} ]] && ! name_is_ours; then
             WHY+=("$NETNS is no longer the sandbox's name")
         else
-            said=$(step "$n" make 2>&1) || WHY+=("step $n failed: ${said:-no message}")
+            run "$n" make || WHY+=("step $n failed: ${SAID:-no message}")
             DONE=$((DONE + 1))
         fi
         look "$n"

@@ -32,8 +32,9 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 umask 022
 NOTES="${NETTOOL_RUN_DIR:-/run/nettool}/endpoints"
 NS_FD='' NS_ID=''
-SIGNAL=0 LINK='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
+SIGNAL=0 LINK='' NUMBER='' SAID='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
 WHY=() TRY=() RAN=()
+declare -A ASKED=() # what ip has said since the last command that changes something
 
 usage() {
     printf 'usage: %s [apply|undo|check]\n' "${0##*/}"
@@ -151,7 +152,13 @@ absent() { STATE=absent; }
 conflict() { STATE=conflict FOUND=$1; }
 
 link_of() { # host|sandbox NAME: LINK is what ip says of the interface; fails when it is not there
-    LINK=$(at "$1" ip -json -details link show dev "$2" 2>/dev/null) && [[ $LINK == '[{"ifindex":'* ]]
+    local key="link $1 $2"
+    LINK=${ASKED["$key"]-}
+    if [[ -z $LINK ]]; then
+        LINK=$(at "$1" ip -json -details link show dev "$2" 2>/dev/null) || LINK=none
+        ASKED["$key"]=$LINK
+    fi
+    [[ $LINK == '[{"ifindex":'* ]]
 }
 
 number() { # KEY: the number behind a key of LINK
@@ -159,24 +166,26 @@ number() { # KEY: the number behind a key of LINK
     [[ $LINK =~ $pattern ]] && printf '%s' "${BASH_REMATCH[1]}"
 }
 
-sandbox_number() { # what the host's namespace calls the sandbox's: not known before that has a name
+find_number() { # NUMBER is what the host's namespace calls the sandbox's: not known before that has a name
     local name id rest
+    NUMBER=''
     [[ -e /var/run/netns/$NETNS ]] && name_is_ours || return
+    [[ -n ${ASKED[netns]-} ]] || ASKED[netns]=$(ip -o netns list 2>/dev/null)
     while read -r name id rest; do
         # Without a number, nothing of the host leads there.
-        [[ $name != "$NETNS" ]] || { rest=${rest%)} && printf '%s' "${rest:-none}" && return; }
-    done <<<"$(ip -o netns list 2>/dev/null)"
+        [[ $name != "$NETNS" ]] || { rest=${rest%)} && NUMBER=${rest:-none} && return; }
+    done <<<"${ASKED[netns]}"
 }
 
 ends_meet() { # HOST_END INNER: whether they are the two ends of one cable
-    local index peer id there
+    local index peer id
     link_of host "$1" || return
     index=$(number ifindex) peer=$(number link_index) id=$(number link_netnsid)
     link_of sandbox "$2" || return
     [[ -n $id && $(number ifindex) == "$peer" && $(number link_index) == "$index" ]] || return
     # Indices alone can agree by chance among three namespaces.
-    there=$(sandbox_number)
-    [[ -z $there || $there == "$id" ]]
+    find_number
+    [[ -z $NUMBER || $NUMBER == "$id" ]]
 }
 
 look_folder() { # PATH
@@ -230,7 +239,8 @@ look_inside() { # HOST_END NAME...: the names that the other end can have
     id=$(number link_netnsid)
     # Without a number, the other end is on the host still.
     [[ -n $id ]] || { absent && return; }
-    [[ $id != "$(sandbox_number)" ]] || { present && return; }
+    find_number
+    [[ $id != "$NUMBER" ]] || { present && return; }
     for name in "${@:2}"; do
         ! ends_meet "$1" "$name" || { present && return; }
     done
@@ -370,6 +380,13 @@ step() { # NUMBER look|make|undo|needed
     esac
 }
 
+run() { # NUMBER make|undo: run a step's command; SAID is what it said
+    local status=0
+    SAID=$(step "$1" "$2" 2>&1) || status=$?
+    ASKED=()
+    return "$status"
+}
+
 # --- The notes: what this script made, for its undo and for nettool detach
 
 open_notes() {
@@ -469,6 +486,7 @@ apply() {
     open_notes
     read_notes
     catch_signals
+    ASKED=()
     for n in "${STEPS[@]}"; do
         look "$n"
         [[ $STATE == present ]] || carry_out "$n"
@@ -479,14 +497,13 @@ apply() {
 }
 
 carry_out() { # NUMBER
-    local said
     ((SIGNAL == 0)) || roll_back "ended by signal $SIGNAL"
     [[ $STATE == absent ]] || roll_back "wanted: $SAYS, but it $FOUND"
     [[ -z ${TOUCHES[$1]-} ]] || same_sandbox ||
         roll_back "this is no longer the sandbox that was there at the start, $NS_ID"
     keep "$KEY" || roll_back "the notes in $NOTES cannot be written"
     RAN=("$1" ${RAN[@]+"${RAN[@]}"})
-    said=$(step "$1" make 2>&1) || roll_back "step $1 failed: ${said:-no message}"
+    run "$1" make || roll_back "step $1 failed: ${SAID:-no message}"
     look "$1"
     [[ $STATE == present ]] || roll_back "step $1 did not do what it should: $SAYS"
 }
@@ -518,17 +535,16 @@ roll_back() { # REASON: take back what this run made, last first
 }
 
 take_back() { # NUMBER: undo a step, where it has an undo and there is something to undo
-    local said
     [[ -n ${UNDO[$1]-} ]] || return
     look "$1"
     [[ $STATE == present || -n $LEFTOVER ]] || return
     [[ -z ${TOUCHES[$1]-} ]] || name_is_ours || { WHY+=("$NETNS leads elsewhere by now") && return; }
-    said=$(step "$1" undo 2>&1)
+    run "$1" undo
     DONE=$((DONE + 1))
     # A sandbox that dies takes its cable along: what is gone need not be undone.
     look "$1"
     [[ $STATE != present && -z $LEFTOVER || ${SCOPE[$1]-} == host ]] ||
-        WHY+=("the undo of step $1 failed: ${said:-no message}")
+        WHY+=("the undo of step $1 failed: ${SAID:-no message}")
 }
 
 undo() {
@@ -585,13 +601,13 @@ noted_sandbox() {
 }
 
 other_endpoint() { # whether the sandbox has another endpoint of nettool's; OTHER is its host end, or its alias
-    local name id links pattern='"ifalias":"(nt[0-9a-f]{10})"'
-    id=$(sandbox_number)
-    [[ -n $id ]] || return
+    local name links pattern='"ifalias":"(nt[0-9a-f]{10})"'
+    find_number
+    [[ -n $NUMBER ]] || return
     while read -r _ name _; do
         OTHER=${name%%@*}
         [[ $OTHER =~ ^nt[0-9a-f]{10}$ && $OTHER != "$HOST_IF" ]] || continue
-        ! link_of host "$OTHER" || [[ $(number link_netnsid) != "$id" ]] || return 0
+        ! link_of host "$OTHER" || [[ $(number link_netnsid) != "$NUMBER" ]] || return 0
     done <<<"$(ip -o link show type veth 2>/dev/null)"
     links=$(inside ip -json -details link show 2>/dev/null)
     while [[ $links =~ $pattern ]]; do
