@@ -32,7 +32,7 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 umask 022
 NOTES="${NETTOOL_RUN_DIR:-/run/nettool}/endpoints"
 NS_FD='' NS_ID=''
-SIGNAL=0 LINK='' NUMBER='' SAID='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
+SIGNAL=0 LINK='' NUMBER='' SAID='' PLACE='' WHERE='' STATE='' FOUND='' LEFTOVER='' KEY='' SAYS=''
 WHY=() TRY=() RAN=()
 declare -A ASKED=() # what ip has said since the last command that changes something
 
@@ -161,9 +161,9 @@ link_of() { # host|sandbox NAME: LINK is what ip says of the interface; fails wh
     [[ $LINK == '[{"ifindex":'* ]]
 }
 
-number() { # KEY: the number behind a key of LINK
-    local pattern="\"$1\":([0-9]+)"
-    [[ $LINK =~ $pattern ]] && printf '%s' "${BASH_REMATCH[1]}"
+number() { # VARIABLE KEY: set it to the number behind a key of LINK, empty where there is none
+    local pattern="\"$2\":([0-9]+)"
+    if [[ $LINK =~ $pattern ]]; then printf -v "$1" '%s' "${BASH_REMATCH[1]}"; else printf -v "$1" ''; fi
 }
 
 find_number() { # NUMBER is what the host's namespace calls the sandbox's: not known before that has a name
@@ -178,11 +178,12 @@ find_number() { # NUMBER is what the host's namespace calls the sandbox's: not k
 }
 
 ends_meet() { # HOST_END INNER: whether they are the two ends of one cable
-    local index peer id
+    local index peer id inner_index inner_peer
     link_of host "$1" || return
-    index=$(number ifindex) peer=$(number link_index) id=$(number link_netnsid)
+    number index ifindex && number peer link_index && number id link_netnsid
     link_of sandbox "$2" || return
-    [[ -n $id && $(number ifindex) == "$peer" && $(number link_index) == "$index" ]] || return
+    number inner_index ifindex && number inner_peer link_index
+    [[ -n $id && $inner_index == "$peer" && $inner_peer == "$index" ]] || return
     # Indices alone can agree by chance among three namespaces.
     find_number
     [[ -z $NUMBER || $NUMBER == "$id" ]]
@@ -236,7 +237,7 @@ look_inside() { # HOST_END NAME...: the names that the other end can have
     local id name
     KEY="inside $1" SAYS="the other end of $1 is in namespace $NETNS"
     link_of host "$1" || { absent && return; }
-    id=$(number link_netnsid)
+    number id link_netnsid
     # Without a number, the other end is on the host still.
     [[ -n $id ]] || { absent && return; }
     find_number
@@ -260,13 +261,15 @@ look_interface() { # NAME HOST_END
 
 look_up() { # host|sandbox NAME
     local pattern='"flags":\[[^]]*"UP"'
-    KEY="up $(place "$1") $2" SAYS="$2 is up$(where "$1")"
+    place "$1"
+    KEY="up $PLACE $2" SAYS="$2 is up$WHERE"
     if link_of "$1" "$2" && [[ $LINK =~ $pattern ]]; then present; else absent; fi
 }
 
 look_address() { # host|sandbox NAME CIDR WIDTH: with the same prefix length
     local words
-    KEY="address $(place "$1") $2 ${3%/*}" SAYS="$2 has $3$(where "$1")"
+    place "$1"
+    KEY="address $PLACE $2 ${3%/*}" SAYS="$2 has $3$WHERE"
     read -r -a words <<<"$(at "$1" ip -o addr show dev "$2" to "${3%/*}/$4" 2>/dev/null)"
     if [[ -z ${words[3]-} ]]; then
         absent
@@ -280,7 +283,8 @@ look_address() { # host|sandbox NAME CIDR WIDTH: with the same prefix length
 look_route() { # host|sandbox FAMILY DESTINATION VIA LINK METRIC [OLD]
     local line metric way=(dev "$5")
     [[ -z $4 ]] || way=(via "$4" "${way[@]}")
-    KEY="route $(place "$1") $2 $3 $6" SAYS="$3 goes ${way[*]}$(where "$1")"
+    place "$1"
+    KEY="route $PLACE $2 $3 $6" SAYS="$3 goes ${way[*]}$WHERE"
     absent
     while read -r line; do
         [[ -n $line ]] || continue
@@ -309,12 +313,8 @@ metric_of() { # LINE FAMILY
     fi
 }
 
-place() { # host|sandbox
-    if [[ $1 == host ]]; then echo host; else printf '%s' "$NETNS"; fi
-}
-
-where() { # host|sandbox
-    if [[ $1 == sandbox ]]; then printf ' in namespace %s' "$NETNS"; fi
+place() { # host|sandbox: PLACE and WHERE are how a key and a sentence say it
+    if [[ $1 == host ]]; then PLACE=host WHERE=''; else PLACE=$NETNS WHERE=" in namespace $NETNS"; fi
 }
 
 # --- The steps: how each is looked up, done and undone
@@ -601,13 +601,15 @@ noted_sandbox() {
 }
 
 other_endpoint() { # whether the sandbox has another endpoint of nettool's; OTHER is its host end, or its alias
-    local name links pattern='"ifalias":"(nt[0-9a-f]{10})"'
+    local name id links pattern='"ifalias":"(nt[0-9a-f]{10})"'
     find_number
     [[ -n $NUMBER ]] || return
     while read -r _ name _; do
         OTHER=${name%%@*}
         [[ $OTHER =~ ^nt[0-9a-f]{10}$ && $OTHER != "$HOST_IF" ]] || continue
-        ! link_of host "$OTHER" || [[ $(number link_netnsid) != "$NUMBER" ]] || return 0
+        link_of host "$OTHER" || continue
+        number id link_netnsid
+        [[ $id != "$NUMBER" ]] || return 0
     done <<<"$(ip -o link show type veth 2>/dev/null)"
     links=$(inside ip -json -details link show 2>/dev/null)
     while [[ $links =~ $pattern ]]; do
