@@ -23,11 +23,14 @@ class Malformed(ValueError):  # noqa: N818 - the caller turns it into an error w
 
 def encode(value: object) -> Any:
     """Return the JSON value of frozen values, enums, tuples, mappings and plain values."""
+    # Most of a plan is text.
+    if value is None or type(value) is str:
+        return value
+    if isinstance(value, Value):
+        body = {name: encode(getattr(value, name)) for name in type(value).__annotations__}
+        return {"is": type(value).__name__, **body}
     if isinstance(value, enum.Enum):
         return {"is": type(value).__name__, "value": value.value}
-    if isinstance(value, Value):
-        body = {name: encode(getattr(value, name)) for name in field_types(type(value))}
-        return {"is": type(value).__name__, **body}
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
     if isinstance(value, dict):

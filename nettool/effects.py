@@ -8,6 +8,7 @@ one round.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 
 from nettool.fileeffects import File, Folder, NameServer
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from typing import Final
 
     from nettool.facts import Facts, LinkFact, Netns, RouteFact
+
+# The same few addresses are compared for every step.
+_parsed: Final = functools.cache(ipaddress.ip_interface)
 
 
 class NetnsFolder(Value):
@@ -254,9 +258,9 @@ class Address(Value):
         """Present when the interface has the address with the same prefix length."""
         namespace = facts.namespace(self.netns)
         have = namespace.addresses_of(self.link) if namespace else ()
-        wanted = ipaddress.ip_interface(self.cidr)
+        wanted = _parsed(self.cidr)
         for cidr in have:
-            if ipaddress.ip_interface(cidr).ip == wanted.ip:
+            if _parsed(cidr).ip == wanted.ip:
                 return PRESENT if cidr == str(wanted) else other(f"is there as {cidr}")
         return ABSENT
 

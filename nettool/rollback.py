@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import nullcontext
 
 from nettool.effects import (
@@ -72,6 +73,8 @@ class Rollback:
         self._tries = [0] * len(steps)
         self._failures: list[str] = []
         self._gone = False
+        # Whether somebody keeps the firewall's lock: its steps are not tried again.
+        self._locked = False
         # Those that are not tried now: the last one, and all since the host was read.
         self._resting: set[int] = set()
         self._dropped: set[int] = set()
@@ -85,31 +88,35 @@ class Rollback:
         """Take back what ran; return what could not be taken back."""
         if not self._steps:
             return []
-        reached, stale, facts = 1, False, read()
+        reached, stale, due = 1, False, self._due(read())
         while True:
             self._heed_gone()
             turns = (n for n in range(reached) if self._may_try(n))
-            at = next((n for n in turns if is_to_do(self._steps[n], facts)), None)
+            at = next(filter(due, turns), None)
             if at is not None:
                 stale = self._take_back(at)
                 if not stale:
-                    facts, self._resting = read(), {at}
+                    due, self._resting = self._due(read()), {at}
             elif reached < len(self._steps):
                 reached += 1
             elif stale:
-                facts, self._resting, stale = read(), set(), False
+                due, self._resting, stale = self._due(read()), set(), False
             else:
-                return self._left(facts)
+                return self._left(due)
+
+    def _due(self, facts: Facts) -> Callable[[int], bool]:
+        """Return a function that says whether a step is to do on such a host; it looks at each once."""
+        return functools.cache(lambda n: is_to_do(self._steps[n], facts))
 
     def _may_try(self, n: int) -> bool:
-        locked = _FIREWALL if any(LOCKED in failure for failure in self._failures) else ()
         may_again = self._tries[n] < _TRIES and n not in self._resting and n not in self._dropped
-        return may_again and not isinstance(self._steps[n].about, locked)
+        return may_again and not (self._locked and isinstance(self._steps[n].about, _FIREWALL))
 
     def _take_back(self, n: int) -> bool:
         """Try one step; return whether the host is as it was read, save for the step itself."""
         failed = _try(self._steps[n], self._journal, self._locks, self._view)
         self._failures += failed
+        self._locked = self._locked or any(LOCKED in failure for failure in failed)
         self._tries[n] += 1
         self._resting.add(n)
         return not failed and _is_alone(self._steps[n])
@@ -123,9 +130,9 @@ class Rollback:
         self._steps += made
         self._tries += [0] * len(made)
 
-    def _left(self, facts: Facts) -> list[str]:
+    def _left(self, due: Callable[[int], bool]) -> list[str]:
         wanted = {n: step for n, step in enumerate(self._steps) if n not in self._dropped}
-        left = {n: step.makes.sentence() for n, step in wanted.items() if is_to_do(step, facts)}
+        left = {n: step.makes.sentence() for n, step in wanted.items() if due(n)}
         untried = [sentence for n, sentence in left.items() if not self._tries[n]]
         return ([*self._failures, *untried] or list(left.values())) if left else []
 

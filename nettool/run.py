@@ -6,6 +6,7 @@ never localised), closed standard input unless given, and a bounded time.
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 
@@ -53,6 +54,8 @@ class Started:
         try:
             self._process = subprocess.Popen(
                 self.argv,
+                # Looked up once: Popen would try every folder of the PATH, for each command.
+                executable=_place_of(self.argv[0], search_path()),
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -117,24 +120,32 @@ def start_detached(argv: Sequence[str], log: str) -> int:
 
 def search_path() -> str:
     """Return the PATH that commands are looked up in: the caller's, and the sbin folders."""
-    folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    return _with_sbin(os.environ.get("PATH", ""))
+
+
+@functools.cache
+def _with_sbin(path: str) -> str:
+    folders = [folder for folder in path.split(os.pathsep) if folder]
     folders += [folder for folder in _SBIN if folder not in folders]
     return os.pathsep.join(folders)
 
 
 def environment() -> dict[str, str]:
     """Return the environment that every child gets."""
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    passed = {name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None}
     return {**passed, "PATH": search_path(), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
 
 def find_tools(names: Iterable[str]) -> dict[str, str]:
     """Return where each tool is; a tool that is not installed is left out."""
-    folders = search_path().split(os.pathsep)
-    found: dict[str, str] = {}
-    for name in names:
-        places = (f"{folder}/{name}" for folder in folders)
-        place = next((p for p in places if os.access(p, os.X_OK)), None)
-        if place:
-            found[name] = place
-    return found
+    path = search_path()
+    places = {name: _place_of(name, path) for name in names}
+    return {name: place for name, place in places.items() if place is not None}
+
+
+@functools.cache
+def _place_of(name: str, path: str) -> str | None:
+    if "/" in name:
+        return name
+    places = (f"{folder}/{name}" for folder in path.split(os.pathsep))
+    return next((place for place in places if os.access(place, os.X_OK)), None)

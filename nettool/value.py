@@ -9,7 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeVar, dataclass_transform
+    from typing import Any, ClassVar, TypeVar, dataclass_transform
 
     _V = TypeVar("_V", bound="Value")
 else:
@@ -23,25 +23,26 @@ else:
 class Value:
     """A frozen object made of its annotated fields, equal to another of its class with the same."""
 
+    _defaults: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls) -> None:
+        cls._defaults = {name: cls.__dict__[name] for name in cls.__annotations__ if name in cls.__dict__}
+
     def __init__(self, *args: Any, **named: Any) -> None:
         fields = type(self).__annotations__
         if len(args) > len(fields):
             raise TypeError(f"{type(self).__name__} has {len(fields)} fields, not {len(args)}")
         given = dict(zip(fields, args, strict=False))
-        for name, value in named.items():
+        for name in named:
             if name not in fields or name in given:
                 raise TypeError(f"{type(self).__name__} has no field {name} to set here")
-            given[name] = value
-        for name in fields:
-            if name not in given:
-                given[name] = self._default(name)
+        given.update(named)
+        if len(given) < len(fields):
+            given = {**self._defaults, **given}
+            for name in fields if len(given) < len(fields) else ():
+                if name not in given:
+                    raise TypeError(f"{type(self).__name__} needs the field {name}")
         self.__dict__.update(given)
-
-    def _default(self, name: str) -> Any:
-        try:
-            return type(self).__dict__[name]
-        except KeyError:
-            raise TypeError(f"{type(self).__name__} needs the field {name}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: {name} cannot be set")
