@@ -211,6 +211,18 @@ class Host:
         words = (sys.executable, "-I", "-S", "-c", _SERVER, str(port), page) if serve else ("cat",)
         return self._hold(Holder(Wanted(words, self.environment(), self.pid, says_ready=not serve)))
 
+    def wait_for_the_dead(self) -> None:
+        """Wait until the kernel has cleared away the namespaces of all that has died before, in its own time.
+
+        It does so in their order: another one, with a cable, is the last.
+        """
+        pid = self.container()
+        self.check(
+            "ip", "link", "add", "name", "last0", "type", "veth", "peer", "name", "last1", "netns", str(pid)
+        )
+        self.kill(pid)
+        until(lambda: " last0:" not in Path(f"/proc/{self.pid}/net/dev").read_text("utf-8"))
+
     def inside(self, pid: int, *argv: str) -> str:
         """Run a command in a container's network namespace, which must succeed; return what it printed."""
         return self.check("nsenter", f"--net=/proc/{pid}/ns/net", *argv)

@@ -350,8 +350,8 @@ class Bystanders:
             stages = self._stages.setdefault(planned, Stages(planned, self._folder))
             stage = stages.ready()
             stage.host.run("sh", "-c", f'outside() {{ "$@"; }}\n{_script(stage, act)}')
-            # The kernel clears a dead process's namespace away when it comes to it.
-            time.sleep(0.2 if act == "process dies" else 0)
+            if act == "process dies":
+                stage.host.wait_for_the_dead()
             self._seen[planned, act] = _look_past(stage, act)
         return self._seen[planned, act]
 
