@@ -103,7 +103,7 @@ def table() -> list[ParameterSet]:
         )
         for number, kind in chosen
         for shift, verb in enumerate(VERBS)
-        for dialect in kind.dialects(number)
+        for dialect in kind.dialects(number, every=FULL)
     ]
 
 

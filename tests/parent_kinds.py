@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from plan_kinds import some
+from plan_kinds import FULL, some
 from snapshot import search_path
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ BY_NAME: Final = {kind.name: kind for kind in KINDS}
 
 def params(*names: str) -> list[ParameterSet]:
     """Return kinds by their names as test parameters; some of them, or all, without a name."""
-    chosen = [BY_NAME[name] for name in names] if names else some(KINDS)
+    chosen = [BY_NAME[name] for name in names] if names else some(KINDS, every=FULL)
     return [pytest.param(k, id=k.name, marks=[needs(*k.needs)] if k.needs else []) for k in chosen]
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DIALECTS: Final = ("classic", "modern")
 FULL: Final = "NETTOOL_TEST_ALL" in os.environ
-"""Whether every combination is tried, and not only every value."""
+"""Whether the battery of faults is run at its whole size."""
+EVERY: Final = "NETTOOL_TEST_FULL" in os.environ
+"""Whether the other tests try every combination, and not only every value."""
 
 FOREIGN_PORT: Final = (
     "ip link add name port0 type veth peer name port1",
@@ -47,9 +49,9 @@ OTHER_UPLINK_6: Final = (
 NO_IPV6: Final = ("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1",)
 
 
-def with_dialects(names: Iterable[str]) -> list[ParameterSet]:
-    """Return each name with a dialect in turn, as test parameters; with both when all is tested."""
-    return [_param(name, dialect) for name in names for dialect in DIALECTS] if FULL else in_turn(names)
+def with_dialects(names: Iterable[str], *, every: bool = EVERY) -> list[ParameterSet]:
+    """Return each name with a dialect in turn, as test parameters; with both where every one is tried."""
+    return [_param(name, dialect) for name in names for dialect in DIALECTS] if every else in_turn(names)
 
 
 def in_turn(names: Iterable[str]) -> list[ParameterSet]:
@@ -61,9 +63,9 @@ def _param(name: str, dialect: str) -> ParameterSet:
     return pytest.param(name, dialect, id=f"{name}-{dialect}")
 
 
-def some(things: Sequence[T]) -> Sequence[T]:
-    """Return the first and every third one after it; all of them when all is tested."""
-    return things if FULL else things[::3]
+def some(things: Sequence[T], *, every: bool = EVERY) -> Sequence[T]:
+    """Return the first and every third one after it; all of them where every one is tried."""
+    return things if every else things[::3]
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,9 @@ class Kind:
         """Return the dialect that is its turn, by its number."""
         return self.verbs.dialects[number % len(self.verbs.dialects)]
 
-    def dialects(self, number: int) -> tuple[str, ...]:
-        """Return the dialects to try it in: one in turn, by its number; each when all is tested."""
-        return self.verbs.dialects if FULL else (self.dialect(number),)
+    def dialects(self, number: int, *, every: bool = EVERY) -> tuple[str, ...]:
+        """Return the dialects to try it in: one in turn, by its number; each where every one is tried."""
+        return self.verbs.dialects if every else (self.dialect(number),)
 
 
 @dataclass(frozen=True)

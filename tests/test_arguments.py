@@ -11,14 +11,14 @@ import pytest
 import typer.main
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from plan_kinds import FULL
+from plan_kinds import EVERY
 
 from nettool.arguments import Arguments, Kind, Verb, parse
 from nettool.cli import VERBS, load
 from nettool.typer_app import build
 from nettool.value import replace
 
-EXAMPLES: Final = 100 if FULL else 60
+EXAMPLES: Final = 100 if EVERY else 60
 
 _values = st.one_of(
     st.sampled_from(["eth0", "172.17.0.10/16", "7", "007", "0", "-1", "+5", "1_0", "٣", " 7", "1.0", "--ip"]),

@@ -73,7 +73,7 @@ def _network(pid: int) -> str | None:
 
 @pytest.mark.battery("B15")
 @pytest.mark.parametrize("verb", ["do", "undo"])
-@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in some(KINDS[::3])])
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in some(KINDS[::3], every=FULL)])
 def test_without_a_word_every_kind_of_plan_is_taken_back(host: Host, kind: Kind, verb: str) -> None:
     scene = furnish(host, kind)
     if verb == "undo":
@@ -155,7 +155,7 @@ def test_nettool_killed_at_any_step_does_not_stop_the_timer(host: Host, tmp_path
     before = scene.snapshot()
     shims = Shims(tmp_path / "shims")
     steps = commands_in(host.nettool(*scene.attach("classic", "--dry-run")).stdout)
-    for words in some(steps):
+    for words in some(steps, every=FULL):
         shims.set(Rule(words, f'"$real" "$@"; {KILL}exit 0'))
         host.nettool(*scene.attach("classic", "--confirm-within", "1s"), env=shims.env)
         assert difference(before, scene.snapshot()) != "" or words == steps[0]

@@ -244,7 +244,7 @@ def desk_with_networks(
 
 
 @pytest.mark.xdist_group("reading of networks")
-@pytest.mark.parametrize("words", some(ON_NETWORKS))
+@pytest.mark.parametrize("words", some(ON_NETWORKS, every=FULL))
 def test_looking_at_networks_changes_nothing(
     desk_with_networks: tuple[Host, Recorder, Shims], cases: Cases, words: str
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from export_plans import PLANS, check_golden, plan_with_path
 from hosts import Host
-from plan_kinds import BY_NAME, FULL, FURTHER, OTHER_UPLINK, Kind, furnish, some
+from plan_kinds import BY_NAME, EVERY, FURTHER, OTHER_UPLINK, Kind, furnish, some
 from shims import Rule, Shims, commands_in
 from snapshot import difference, without_chance
 
@@ -130,7 +130,7 @@ def test_ansible_reads_it(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not FULL, reason="a run takes ten seconds: NETTOOL_TEST_ALL=1")
+@pytest.mark.skipif(not EVERY, reason="a run takes ten seconds: scripts/test --full")
 @pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
 def test_run_for_real(tmp_path: Path) -> None:
     kind = Kind("x", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK)
@@ -168,7 +168,7 @@ def test_networks_and_ports_are_played_command_by_command(kind: Kind) -> None:
             assert host.nettool(*argv).returncode == 0
 
 
-@pytest.mark.skipif(not FULL, reason="a run takes a minute: NETTOOL_TEST_ALL=1")
+@pytest.mark.skipif(not EVERY, reason="a run takes a minute: scripts/test --full")
 @pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
 @pytest.mark.parametrize("name", ["an internal network", "a macvlan connection", "an interface with a port"])
 def test_networks_and_ports_for_real(tmp_path: Path, name: str) -> None:

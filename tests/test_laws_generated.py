@@ -8,14 +8,14 @@ import pytest
 from hosts import Host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plan_kinds import DIALECTS, FULL, OTHER_UPLINK, Bridge, Kind, furnish
+from plan_kinds import DIALECTS, EVERY, OTHER_UPLINK, Bridge, Kind, furnish
 from snapshot import difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from subprocess import CompletedProcess
 
-EXAMPLES: Final = 200 if FULL else 10
+EXAMPLES: Final = 200 if EVERY else 10
 ANSWERS: Final = (0, 2, 4)
 
 _letters = st.characters(min_codepoint=33, max_codepoint=126)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from plan_kinds import BY_NAME, FULL, PORTS, PUBLISH, furnish, some
+from plan_kinds import BY_NAME, EVERY, PORTS, PUBLISH, furnish, some
 from snapshot import difference
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ def test_nothing_leads_into_an_internal_network(host: Host) -> None:
     assert host.nettool("publish", f"pid:{host.container()}", "8080:80").returncode == 4
 
 
-@pytest.mark.skipif(not FULL, reason="a second network's containers: scripts/test --all")
+@pytest.mark.skipif(not EVERY, reason="a second network's containers: scripts/test --full")
 def test_a_published_port_is_no_way_round_isolation(host: Host) -> None:
     scene = _furnish(host, "a port in both families")
     host.must(*scene.words)
