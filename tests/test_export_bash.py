@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -9,7 +10,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -21,6 +21,7 @@ from plan_kinds import (
     BY_NAME,
     CONNECT,
     DIALECTS,
+    EVERY,
     FULL,
     KINDS,
     OTHER_UPLINK,
@@ -108,21 +109,26 @@ class Script:
         self.path.write_text(text)
 
 
-@cache
-def _seen() -> set[str]:
-    """Return what the scripts that have been checked are made of."""
-    return set()
-
-
 def _check_shell(path: Path) -> None:
-    """Check a script, if it is made of other pieces than those before: a check takes two seconds."""
-    pieces = " ".join(re.findall(r"^\w+\(\)|\blook_\w+", path.read_text(), re.MULTILINE))
-    if pieces not in _seen():
+    """Check a script that has a piece which none before had, or a new set of them: it takes two seconds."""
+    pieces = re.findall(r"^\w+\(\)|\blook_\w+", path.read_text(), re.MULTILINE)
+    new = [piece for piece in ([" ".join(pieces)] if EVERY else pieces) if _is_first(piece, path)]
+    if new:
         # A name that looks like code is remarked upon (SC2016, SC1003), and one that is a command's (SC2209).
         argv = (*SHELLCHECK, "-e", "SC2016,SC1003,SC2209", str(path))
         found = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert found.stdout == ""
-        _seen().add(pieces)
+
+
+def _is_first(piece: str, path: Path) -> bool:
+    """Whether no worker of this run has seen a script with this yet; their folders lie side by side."""
+    worker = f"popen-{os.environ.get('PYTEST_XDIST_WORKER')}"
+    folder = next((parent.parent for parent in path.parents if parent.name == worker), path.parent)
+    try:
+        (folder / f"shell-{hashlib.sha256(piece.encode()).hexdigest()}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def changes(shims: Shims) -> list[tuple[str, ...]]:

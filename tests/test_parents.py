@@ -282,6 +282,7 @@ def test_who_comes_into_a_dead_sandbox_for_a_look_hinders_nobody(host: Host) -> 
     host.must(*_connect(pid))
     done = host.nettool("gc", env={"NETTOOL_VISIT": str(pid)}, first="visit")
     assert (done.returncode, done.stdout) == (0, f"done: clear away pid:{pid}\n"), done.stderr
+    host.wait_for_the_dead()
     assert difference(before, host.snapshot()) == ""
 
 
