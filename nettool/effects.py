@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nettool.facts import Facts, LinkFact, Netns, RouteFact
 
 # The same few addresses are compared for every step.
-_parsed: Final = functools.cache(ipaddress.ip_interface)
+_parsed: Final = functools.lru_cache(maxsize=1024)(ipaddress.ip_interface)
 
 
 class NetnsFolder(Value):

@@ -107,7 +107,8 @@ def same_rule(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return canonical(one) == canonical(other)
 
 
-@functools.cache
+# Bounded, since `nettool watch` lives for weeks and rules come and go.
+@functools.lru_cache(maxsize=8192)
 def canonical(words: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """Return a rule's options in one order, each with its values as iptables prints them."""
     # A module is named by the options that it brings; iptables adds some by itself (`-m tcp`).

@@ -54,7 +54,7 @@ class Started:
         try:
             self._process = subprocess.Popen(
                 self.argv,
-                # Looked up once: Popen would try every folder of the PATH, for each command.
+                # Popen would make a list of every folder of the PATH, for each command.
                 executable=_place_of(self.argv[0], search_path()),
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -123,7 +123,7 @@ def search_path() -> str:
     return _with_sbin(os.environ.get("PATH", ""))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=8)
 def _with_sbin(path: str) -> str:
     folders = [folder for folder in path.split(os.pathsep) if folder]
     folders += [folder for folder in _SBIN if folder not in folders]
@@ -143,7 +143,6 @@ def find_tools(names: Iterable[str]) -> dict[str, str]:
     return {name: place for name, place in places.items() if place is not None}
 
 
-@functools.cache
 def _place_of(name: str, path: str) -> str | None:
     if "/" in name:
         return name

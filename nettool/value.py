@@ -39,9 +39,9 @@ class Value:
         given.update(named)
         if len(given) < len(fields):
             given = {**self._defaults, **given}
-            for name in fields if len(given) < len(fields) else ():
-                if name not in given:
-                    raise TypeError(f"{type(self).__name__} needs the field {name}")
+            missing = [name for name in fields if name not in given]
+            if missing:
+                raise TypeError(f"{type(self).__name__} needs the field {missing[0]}")
         self.__dict__.update(given)
 
     def __setattr__(self, name: str, value: Any) -> None:

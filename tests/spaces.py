@@ -21,9 +21,9 @@ from snapshot import setns
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NEW_MOUNTS: Final = 0x00020000  # CLONE_NEWNS, sched.h
-NEW_USER: Final = 0x10000000  # CLONE_NEWUSER
-NEW_NET: Final = 0x40000000  # CLONE_NEWNET
+_NEW_MOUNTS: Final = 0x00020000  # CLONE_NEWNS, sched.h
+_NEW_USER: Final = 0x10000000  # CLONE_NEWUSER
+_NEW_NET: Final = 0x40000000  # CLONE_NEWNET
 # These are for the call mount, in section 2 of the manual.
 _BIND: Final = 1 << 12
 _RECURSIVE: Final = 1 << 14
@@ -59,7 +59,7 @@ def make_host() -> None:
 def make_container(host: int) -> None:
     """Give this process a network of its own on a host, with only `lo`; it ends with who started it."""
     enter(host)
-    _check(_LIBC.unshare(NEW_NET), "unshare")
+    _check(_LIBC.unshare(_NEW_NET), "unshare")
     _check(_LIBC.prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0), "prctl")
     switch_on_loopback()
 
@@ -83,7 +83,7 @@ def switch_on_loopback() -> None:
 
 def _leave_the_machine() -> None:
     user, group = os.geteuid(), os.getegid()
-    _check(_LIBC.unshare(NEW_NET | NEW_MOUNTS | (NEW_USER if user else 0)), "unshare")
+    _check(_LIBC.unshare(_NEW_NET | _NEW_MOUNTS | (_NEW_USER if user else 0)), "unshare")
     if user:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
             Path(f"/proc/self/{name}").write_text(text, encoding="ascii")
