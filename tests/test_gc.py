@@ -43,9 +43,9 @@ def _gc(host: Host, *options: str) -> str:
 
 def _namespaces() -> Iterator[str]:
     """Yield the name of the lock of each network namespace that a process of this machine is in."""
-    for path in Path("/proc").glob("[0-9]*/ns/net"):
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            yield f"netns-{path.stat().st_ino}.lock"
+            yield f"netns-{os.stat(f'/proc/{pid}/ns/net').st_ino}.lock"
 
 
 @dialects

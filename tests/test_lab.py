@@ -166,12 +166,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 5) -> bool:
 
 def running(mark: str) -> list[str]:
     """The processes of the machine whose command line has the mark in it."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if mark.encode() in entry.read_bytes():
-                found.append(entry.parent.name)
-    return found
+    return _processes_with("cmdline", mark)
 
 
 def made_for(mark: str) -> list[str]:
@@ -179,11 +174,16 @@ def made_for(mark: str) -> list[str]:
 
     (Numbers of namespaces would not do: the kernel gives them out again.)
     """
+    return _processes_with("environ", f"MARK={mark}\0")
+
+
+def _processes_with(file: str, text: str) -> list[str]:
+    """The processes whose file in /proc has a text in it; one that ends meanwhile has none."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/environ"):
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            if f"MARK={mark}\0".encode() in entry.read_bytes():
-                found.append(entry.parent.name)
+            if text.encode() in Path(f"/proc/{pid}/{file}").read_bytes():
+                found.append(pid)
     return found
 
 
