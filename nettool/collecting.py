@@ -44,7 +44,7 @@ def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
     # What several orphans share goes with the last of them.
     along = along_with(dead, (), facts, replace(records, endpoints=(*records.endpoints, *orphans)))
     steps = (
-        *(step for record in dead for step in inverse_of_endpoint(record, dialect)),
+        *(step for record in dead for step in inverse_of_endpoint(_as_it_is(record, facts), dialect)),
         *along.undone,
         *inverse_of_sandbox(dead, facts),
         *inverse(cables),
@@ -67,7 +67,7 @@ def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
         # The sandbox's name is the last to go: nothing comes behind it that could fail.
         restores=(
             *along.restores(facts),
-            *(step for record in dead for step in restore(record, facts)),
+            *(step for record in dead for step in restore(_as_it_is(record, facts), facts)),
             *cables,
         ),
     ).against(facts)
@@ -144,11 +144,28 @@ def _is_dead(record: Record, facts: Facts) -> bool:
     it is gone when our own name is all that leads to it.
     """
     endpoint, sandbox = record.endpoint, record.endpoint.sandbox
-    there = facts.host.link(endpoint.host_end)
-    if (interface_of(endpoint, facts) if endpoint.on_parent else there) is None:
+    if not _is_there(endpoint, facts):
         return not _is_where_it_was(sandbox, facts)
     holders = {a for s in facts.sandboxes if s.inode == sandbox.netns.inode for a in s.answers_to}
     return holders == {f"netns:{sandbox.netns.name}"} and f"netns {sandbox.netns.name}" in record.made
+
+
+def _is_there(endpoint: Endpoint, facts: Facts) -> bool:
+    """Whether an endpoint has its cable, or its interface on a parent."""
+    if endpoint.on_parent:
+        return interface_of(endpoint, facts) is not None
+    return facts.host.link(endpoint.host_end) is not None
+
+
+def _as_it_is(record: Record, facts: Facts) -> Record:
+    """Return a dead one's record; where its namespace is gone, without a number: that is given again."""
+    endpoint = record.endpoint
+    # A namespace that was not read may have an interface on a parent still.
+    unseen = endpoint.on_parent and facts.namespace(endpoint.sandbox.netns) is None
+    if unseen or _is_there(endpoint, facts):
+        return record
+    netns = replace(endpoint.sandbox.netns, inode=None)
+    return replace(record, endpoint=replace(endpoint, sandbox=replace(endpoint.sandbox, netns=netns)))
 
 
 def _is_where_it_was(sandbox: Sandbox, facts: Facts) -> bool:

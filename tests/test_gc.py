@@ -25,7 +25,7 @@ from nettool.request import Collect
 from nettool.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from hosts import Host
 
@@ -73,10 +73,11 @@ def test_what_dead_containers_left_is_cleared(host: Host, dialect: str) -> None:
     assert host.check("ls", "/run/netns").split() == [str(alive)]
     host.nettool(*scene.detach(dialect)).check_returncode()
     assert difference(before, host.snapshot()) == ""
+    in_use = set(_namespaces())
     assert _gc(host) == "nothing to clear away\n"
     locks = {path.name for path in host.path("/run/nettool").glob("netns-*.lock")}
-    # The kernel may have given a dead one's number to a namespace that somebody else has made.
-    in_use = set(_namespaces())
+    # The kernel may have given a dead one's number to a namespace that somebody else has made, or had.
+    in_use |= set(_namespaces())
     assert f"netns-{Path(f'/proc/{alive}/ns/net').stat().st_ino}.lock" in locks
     assert locks <= in_use
 
@@ -248,6 +249,45 @@ def test_rules_of_one_that_lives_under_another_name_stay(host: Host) -> None:
     assert "clear away the rules of nt" in _gc(host)
 
 
+@dialects
+def test_a_namespace_that_is_given_a_dead_ones_number_is_left_alone(host: Host, dialect: str) -> None:
+    """It may even look as the dead one did, with another one's default route in the place of its own."""
+    host.add_bridge("docker0", "172.17.0.1/16")
+    before, gone = host.snapshot(), _uplinked(host)
+    number = os.stat(f"/proc/{gone}/ns/net").st_ino
+    wired = ("--ip", "172.17.0.5/16", "--default-route", "replace", "--dialect", dialect)
+    host.must("attach", "--pid", str(gone), *wired)
+    host.kill(gone)
+    if dialect == "modern":
+        host.check("ip", "netns", "del", str(gone))
+    wait_for_links(host, 2)
+    pid = _with_number(number, lambda: _uplinked(host))
+    host.inside(pid, "ip", "address", "add", "172.17.0.5/16", "dev", "up1")
+    host.inside(pid, "ip", "link", "set", "dev", "up1", "name", "eth0", "up")
+    host.inside(pid, "ip", "route", "replace", "default", "via", "172.17.0.1", "dev", "eth0")
+    alike = host.snapshot(pid)
+    assert _gc(host) == f"done: clear away pid:{gone}\n"
+    assert difference({**alike, **before}, host.snapshot(pid)) == ""
+
+
+def _uplinked(host: Host) -> int:
+    """Start a container that has a default route, by an interface up0; return its pid."""
+    pid = host.container()
+    for line in ("link add name up0 type veth peer name up1", "link set dev up0 up",
+                 "address add 10.8.0.2/24 dev up0", "route add default via 10.8.0.1"):  # fmt: skip
+        host.inside(pid, "ip", *line.split())
+    return pid
+
+
+def _with_number(number: int, start: Callable[[], int]) -> int:
+    """Start containers until one's namespace has got the number; return its pid."""
+    found = (pid for _ in range(100) if os.stat(f"/proc/{(pid := start())}/ns/net").st_ino == number)
+    pid = next(found, None)
+    if pid is None:
+        pytest.skip("another test's namespace has got the number")
+    return pid
+
+
 def test_rules_of_a_dead_one_whose_number_is_given_again_go_first(host: Host) -> None:
     host.add_bridge("docker0", "172.17.0.1/16")
     host.check("sysctl", "-qw", "net.ipv4.ip_forward=1")
@@ -256,10 +296,7 @@ def test_rules_of_a_dead_one_whose_number_is_given_again_go_first(host: Host) ->
     host.must("attach", "--pid", str(gone), "--ip", "172.17.0.5/16", *PORTS)
     host.kill(gone)
     wait_for_links(host, 2)
-    found = (pid for _ in range(100) if os.stat(f"/proc/{(pid := host.container())}/ns/net").st_ino == number)
-    pid = next(found, None)
-    if pid is None:
-        pytest.skip("another test's namespace has got the number")
+    pid = _with_number(number, host.container)
     words = ("attach", "--pid", str(pid), "--ip", "172.17.0.6/16")
     refused = host.nettool(*words)
     assert refused.returncode == 4
