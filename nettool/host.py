@@ -126,7 +126,7 @@ class Firewall:
 
     def __init__(self, known: str | None = None) -> None:
         self._readers = {
-            variant: {family: Started((f"{name}{variant}-save",)) for name, family in _IPTABLES.items()}
+            variant: [(family, _saved(name, variant)) for name, family in _IPTABLES.items()]
             for variant in (_variants() if known is None else (known,))
         }
 
@@ -135,12 +135,33 @@ class Firewall:
         from nettool.firewall import choose, parse_saved  # most readings leave the firewall alone
 
         found = {
-            variant: [parse_saved(reader.finish().stdout, family) for family, reader in readers.items()]
+            variant: [
+                parse_saved(saved.finish().stdout if saved else "", family) for family, saved in readers
+            ]
             for variant, readers in self._readers.items()
         }
         program = find_tools(("iptables",)).get("iptables", "")
         usual = "-legacy" if "legacy" in os.path.realpath(program) else "-nft"
         return choose(found, usual)
+
+
+def _saved(name: str, variant: str) -> Started | None:
+    """Start to read the rules of one family; None where there are none that a program could tell."""
+    tables = f"/proc/thread-self/net/{name.replace('tables', '_tables')}_names"
+    if variant == "-legacy" and not _has_legacy_tables(tables):
+        return None
+    return Started((f"{name}{variant}-save",))
+
+
+def _has_legacy_tables(path: str) -> bool:
+    """Whether the kernel lists a table there: iptables-legacy-save looks there, too. True if unsure."""
+    try:
+        with open(path, "rb") as file:
+            return bool(file.read())
+    except FileNotFoundError:
+        return False  # the kernel's part of it is not loaded
+    except OSError:
+        return True
 
 
 def _variants() -> tuple[str, ...]:
