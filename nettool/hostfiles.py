@@ -67,11 +67,11 @@ def _runs(pid_file: str) -> bool:
     if not (pid.isascii() and pid.isdecimal()):
         return False
     words = _text(f"/proc/{pid}/cmdline").split("\0")
-    return f"--pid-file={pid_file}" in words and not _is_killed(pid)
+    return f"--pid-file={pid_file}" in words and _lives_on(pid)
 
 
-def _is_killed(pid: str) -> bool:
-    """Whether SIGKILL is on its way to a process: it may take a moment to die (proc(5), status)."""
+def _lives_on(pid: str) -> bool:
+    """Whether a process is there and not being killed: it may take a moment to die (proc(5), status)."""
     lines = (line.partition(":") for line in _text(f"/proc/{pid}/status").splitlines())
-    pending = (value.strip() for name, _, value in lines if name in ("SigPnd", "ShdPnd"))
-    return any(int(value, 16) & _SIGKILL_BIT for value in pending)
+    pending = [int(value, 16) for name, _, value in lines if name in ("SigPnd", "ShdPnd")]
+    return bool(pending) and not any(value & _SIGKILL_BIT for value in pending)
