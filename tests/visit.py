@@ -1,7 +1,7 @@
 """Lets somebody be in a dead sandbox for one look of nettool's: imported in its process, before it begins.
 
 `NETTOOL_VISIT` is the sandbox's process, of which nothing is left but what the visitor has opened; it
-ends before the first look. The visitor is there while the host is read for the first time within a run.
+ends before the first look. The visitor is there once, while the host is read for the first time within a run.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ _pid = int(os.environ["NETTOOL_VISIT"])
 _namespace = os.open(f"/proc/{_pid}/ns/net", os.O_RDONLY)
 _look = reading.find_all
 _visitors: list[int] = []
+_been: list[int] = []
 
 
 def find_all() -> tuple[SandboxFact, ...]:
     """Look for sandboxes, with the visitor in or out."""
     if _visitors:
         os.kill(_visitors[0], signal.SIGKILL)
-        os.waitpid(_visitors.pop(), 0)
-    elif journal.runs(journal.OPEN):
+        os.waitpid(_visitors[0], 0)
+        _been.append(_visitors.pop())
+    elif not _been and journal.runs(journal.OPEN):
         _visitors.append(_visitor())
     return _look()
 
