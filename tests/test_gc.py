@@ -25,7 +25,7 @@ from nettool.request import Collect
 from nettool.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from hosts import Host
 
@@ -253,39 +253,37 @@ def test_rules_of_one_that_lives_under_another_name_stay(host: Host) -> None:
 def test_a_namespace_that_is_given_a_dead_ones_number_is_left_alone(host: Host, dialect: str) -> None:
     """It may even look as the dead one did, with another one's default route in the place of its own."""
     host.add_bridge("docker0", "172.17.0.1/16")
-    before, gone = host.snapshot(), _uplinked(host)
-    number = os.stat(f"/proc/{gone}/ns/net").st_ino
+    before = host.snapshot()
+    gone, pid = host.container(), host.container()
+    for line in UPLINK:
+        host.inside(gone, "ip", *line.split())
     wired = ("--ip", "172.17.0.5/16", "--default-route", "replace", "--dialect", dialect)
     host.must("attach", "--pid", str(gone), *wired)
-    host.kill(gone)
     if dialect == "modern":
         host.check("ip", "netns", "del", str(gone))
+    numbers = [os.stat(f"/proc/{each}/ns/net").st_ino for each in (gone, pid)]
+    host.kill(gone)
     wait_for_links(host, 2)
-    pid = _with_number(number, lambda: _uplinked(host))
-    host.inside(pid, "ip", "address", "add", "172.17.0.5/16", "dev", "up1")
-    host.inside(pid, "ip", "link", "set", "dev", "up1", "name", "eth0", "up")
-    host.inside(pid, "ip", "route", "replace", "default", "via", "172.17.0.1", "dev", "eth0")
+    # As if the kernel had given that number again; it may give it to another test's.
+    host.check("sh", "-c", "sed -i s/{}/{}/g /run/nettool/endpoints/*".format(*numbers))
+    for line in (*UPLINK, *ALIKE):
+        host.inside(pid, "ip", *line.split())
     alike = host.snapshot(pid)
     assert _gc(host) == f"done: clear away pid:{gone}\n"
     assert difference({**alike, **before}, host.snapshot(pid)) == ""
 
 
-def _uplinked(host: Host) -> int:
-    """Start a container that has a default route, by an interface up0; return its pid."""
-    pid = host.container()
-    for line in ("link add name up0 type veth peer name up1", "link set dev up0 up",
-                 "address add 10.8.0.2/24 dev up0", "route add default via 10.8.0.1"):  # fmt: skip
-        host.inside(pid, "ip", *line.split())
-    return pid
-
-
-def _with_number(number: int, start: Callable[[], int]) -> int:
-    """Start containers until one's namespace has got the number; return its pid."""
-    found = (pid for _ in range(100) if os.stat(f"/proc/{(pid := start())}/ns/net").st_ino == number)
-    pid = next(found, None)
-    if pid is None:
-        pytest.skip("another test's namespace has got the number")
-    return pid
+UPLINK: Final = (
+    "link add name up0 type veth peer name up1",
+    "link set dev up0 up",
+    "address add 10.8.0.2/24 dev up0",
+    "route add default via 10.8.0.1",
+)
+ALIKE: Final = (
+    "address add 172.17.0.5/16 dev up1",
+    "link set dev up1 name eth0 up",
+    "route replace default via 172.17.0.1 dev eth0",
+)
 
 
 def test_rules_of_a_dead_one_whose_number_is_given_again_go_first(host: Host) -> None:
@@ -296,7 +294,10 @@ def test_rules_of_a_dead_one_whose_number_is_given_again_go_first(host: Host) ->
     host.must("attach", "--pid", str(gone), "--ip", "172.17.0.5/16", *PORTS)
     host.kill(gone)
     wait_for_links(host, 2)
-    pid = _with_number(number, host.container)
+    found = (pid for _ in range(100) if os.stat(f"/proc/{(pid := host.container())}/ns/net").st_ino == number)
+    pid = next(found, None)
+    if pid is None:
+        pytest.skip("another test's namespace has got the number")
     words = ("attach", "--pid", str(pid), "--ip", "172.17.0.6/16")
     refused = host.nettool(*words)
     assert refused.returncode == 4
