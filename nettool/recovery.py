@@ -18,7 +18,7 @@ from nettool.plan import Status, decide, undo_steps
 from nettool.reading import steps_reader
 from nettool.rollback import Rollback
 from nettool.store.records import put_back_records, write_records
-from nettool.store.rundir import boot_id, remove_folder, run_folder
+from nettool.store.rundir import boot_id, remove_folder, remove_unfinished, run_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def recover(locks: Locks) -> tuple[Logged, ...]:
     """
     boot = boot_id()
     recovered: list[Logged] = []
-    for name in reversed(runs(OPEN)):
+    open_runs = runs(OPEN)
+    for name in reversed(open_runs):
         try:
             run = _close(name, boot, locks)
         except OSError as error:
@@ -41,6 +42,8 @@ def recover(locks: Locks) -> tuple[Logged, ...]:
             hints = ("make the disk writable, then: nettool recover",)
             raise Refused(f"run {name} cannot be recovered", why=why, hints=hints) from error
         recovered += [run] if run else []
+    if open_runs:
+        remove_unfinished()
     return tuple(recovered)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from disks import Disk
 from faults import KILL, Planned, Stage, Stages, always, table
 from hosts import HostUnavailableError
 from plan_kinds import DIALECTS, FULL, KINDS, SANDBOX, furnish
@@ -292,6 +293,47 @@ def test_a_signal_leaves_all_as_before(planned: Planned, stages: Stages, cases: 
         assert "Traceback" not in done.stderr, case
         assert stage.changed() == "", case
         cases.add()
+
+
+# --- B5: the disk dies
+
+DEAD: Final = ("ENOSPC", "EROFS", "EDQUOT", "EIO")
+
+
+@every_plan
+@pytest.mark.battery("B5")
+def test_a_disk_that_dies_leaves_all_as_before(
+    planned: Planned, stages: Stages, cases: Cases, tmp_path: Path
+) -> None:
+    """From some call on that writes: the first ones are before the first step, the last ones behind it."""
+    stage, log = stages.ready(), tmp_path / "log"
+    disk = Disk(stage.host, log)
+    stage.shims.set(Rule(_last(stage), f'"$real" "$@"; printf "failed\\036" >>{log}; exit 3'))
+    assert disk.run(stage.argv, env=stage.shims.env).returncode == 1
+    count = len([call for call in disk.lines("call", until="failed") if call != ("read",)])
+    for half in range(2):
+        stage = stages.again()
+        disk = Disk(stage.host, log)
+        place = 1 + half * count // 2 + planned.number % (count // 2)
+        fault = f"any:{place}+:{DEAD[(planned.number + half) % len(DEAD)]}"
+        done = disk.run(stage.argv, fault)
+        case = f"{fault} of {count}: {done.stderr}"
+        assert disk.struck, case
+        if done.returncode == 0:
+            stages.close()
+        else:
+            _is_taken_back(stage, disk, done, case)
+        cases.add()
+
+
+def _is_taken_back(stage: Stage, disk: Disk, done: CompletedProcess[str], case: str) -> None:
+    """Check that the host is as before, on a disk that takes nothing, and all else after a recovery."""
+    lost = disk.changed and done.returncode == 8  # a record that such a disk does not take again
+    assert lost or disk.judged(done) == [], case
+    files = {"files": stage.before["files"]}
+    assert difference(stage.before, {**stage.look(), **files}) == "", case
+    assert stage.nettool("recover").returncode == 0, case
+    assert stage.changed() == "", case
 
 
 # --- B9: somebody else changes something meanwhile

@@ -143,11 +143,25 @@ def _write(path: str, text: str) -> None:
     """Put a file in its place whole, or not at all."""
     part = f"{path}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(part, flags, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(os.open(part, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def remove_unfinished() -> None:
+    """Remove records that somebody was cut off from writing. Call it under the host's lock."""
+    folder = f"{run_folder()}/endpoints"
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name.endswith(".json.part"):
+                os.unlink(f"{folder}/{name}")
 
 
 def _remove(path: str) -> None:
