@@ -141,9 +141,14 @@ class Scene:
 @every_change
 def test_killed_between_the_verification_and_the_end(host: Host, name: str, cases: Cases) -> None:
     scene = Scene(host, name)
-    points = _from_the_verification(scene)
+    # How many calls there are before depends on what else is on the machine: the place may be missed.
+    assert any(_meets_the_verification(scene, cases) for _ in range(3))
+
+
+def _meets_the_verification(scene: Scene, cases: Cases) -> bool:
+    """Be killed at every other place from before the verification on; whether it was met."""
     seen = []
-    for number in points:
+    for number in _from_the_verification(scene):
         killed = scene.killed(kill_at=number)
         verified = scene.verified()
         whole = scene.recover()
@@ -154,8 +159,7 @@ def test_killed_between_the_verification_and_the_end(host: Host, name: str, case
             scene.again()
         if killed is None:
             break
-    # The way from the first place to the late one is a multiple of the steps, which meet it again.
-    assert any(seen)
+    return any(seen)
 
 
 def _from_the_verification(scene: Scene) -> Iterator[int]:
