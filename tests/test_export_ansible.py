@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import yaml
 from export_plans import PLANS, check_golden, plan_with_path
 from hosts import Host
-from plan_kinds import BY_NAME, EVERY, FURTHER, OTHER_UPLINK, Kind, furnish, some
+from plan_kinds import BY_NAME, EVERY, FULL, FURTHER, OTHER_UPLINK, Kind, furnish, some
 from shims import Rule, Shims, commands_in
 from snapshot import difference, without_chance
 
@@ -21,12 +22,18 @@ from nettool.renderers import ansible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from battery import Cases
 
 HOSTILE: Final = (
     "{{ lookup('pipe', 'touch /x') }}", "{% raw %}", "{#", "'", '"', "\\", "a: b", "# x", "\n- x", "\x07",
     "\x85", "\u2028", "\U0001f600", "!unsafe", "- x",
 )  # fmt: skip
+FOR_REAL: Final = ("a macvlan connection", "an internal network", "an interface with a port")
+# scripts/test --all installs it beside the Python that runs this.
+PLAYBOOK: Final = str(Path(sys.executable).with_name("ansible-playbook"))
+
+with_ansible = pytest.mark.skipif(not Path(PLAYBOOK).exists(), reason="for scripts/test --all: ansible-core")
 
 
 class Unsafe(str):
@@ -120,19 +127,20 @@ def test_what_is_no_utf8_is_refused() -> None:
         ansible.scalar("/\udcff")
 
 
-@pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
+@with_ansible
 @pytest.mark.parametrize("name", ["replaced", "container", "detach"])
 def test_ansible_reads_it(name: str, tmp_path: Path) -> None:
     file = tmp_path / "play.yml"
     file.write_text(ansible.render(*PLANS[name]))
-    argv = ["ansible-playbook", "-i", "localhost,", "--syntax-check", str(file)]
+    argv = [PLAYBOOK, "-i", "localhost,", "--syntax-check", str(file)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not EVERY, reason="a run takes ten seconds: scripts/test --full")
-@pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
-def test_run_for_real(tmp_path: Path) -> None:
+@pytest.mark.skipif(not FULL, reason="a run takes ten seconds: scripts/test --all")
+@pytest.mark.battery("B14")
+@with_ansible
+def test_run_for_real(tmp_path: Path, cases: Cases) -> None:
     kind = Kind("x", "--ip 172.17.0.10/16 --default-route replace", sandbox=OTHER_UPLINK)
     with Host() as host:
         scene = furnish(host, kind)
@@ -145,10 +153,12 @@ def test_run_for_real(tmp_path: Path) -> None:
         shims.set(Rule(planned[-1], "exit 2"))
         assert _play(host, file) == 2
         assert difference(before, scene.snapshot()) == ""
+        cases.add()
         shims.set()
         assert _play(host, file) == 0
         assert "nothing to do" in host.nettool(*scene.attach("modern")).stdout
         assert _play(host, file, changed=0) == 0
+        cases.add(2)
         assert host.nettool(*scene.detach("modern")).returncode == 0
         assert difference(before, scene.snapshot()) == ""
 
@@ -168,10 +178,11 @@ def test_networks_and_ports_are_played_command_by_command(kind: Kind) -> None:
             assert host.nettool(*argv).returncode == 0
 
 
-@pytest.mark.skipif(not EVERY, reason="a run takes a minute: scripts/test --full")
-@pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="ansible-core is not installed")
-@pytest.mark.parametrize("name", ["an internal network", "a macvlan connection", "an interface with a port"])
-def test_networks_and_ports_for_real(tmp_path: Path, name: str) -> None:
+@pytest.mark.skipif(not FULL, reason="a run takes a minute: scripts/test --all")
+@pytest.mark.battery("B14")
+@with_ansible
+@pytest.mark.parametrize("name", FOR_REAL if EVERY else FOR_REAL[:1])
+def test_networks_and_ports_for_real(tmp_path: Path, cases: Cases, name: str) -> None:
     with Host() as host:
         scene = furnish(host, BY_NAME[name])
         make, take, shims = tmp_path / "make.yml", tmp_path / "take.yml", Shims(tmp_path / "shims")
@@ -192,10 +203,11 @@ def test_networks_and_ports_for_real(tmp_path: Path, name: str) -> None:
         assert _play(host, make) == 0
         assert difference(without_chance(made), without_chance(scene.snapshot())) == ""
         assert _play(host, make, changed=0) == 0
+        cases.add(4)
 
 
 def _play(host: Host, file: Path, changed: int | None = None) -> int:
-    argv = ("ansible-playbook", "-i", "localhost,", "-c", "local", "-e",
+    argv = (PLAYBOOK, "-i", "localhost,", "-c", "local", "-e",
             "ansible_python_interpreter=/usr/bin/python3", str(file))  # fmt: skip
     done = host.run(*argv, timeout=300)
     if changed is not None:
