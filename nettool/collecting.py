@@ -44,7 +44,11 @@ def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
     # What several orphans share goes with the last of them.
     along = along_with(dead, (), facts, replace(records, endpoints=(*records.endpoints, *orphans)))
     steps = (
-        *(step for record in dead for step in inverse_of_endpoint(_as_it_is(record, facts), dialect)),
+        *(
+            step
+            for record in dead
+            for step in inverse_of_endpoint(_without_lost_number(record, facts), dialect)
+        ),
         *along.undone,
         *inverse_of_sandbox(dead, facts),
         *inverse(cables),
@@ -67,7 +71,7 @@ def plan_collect(request: Collect, facts: Facts, records: Records) -> Plan:
         # The sandbox's name is the last to go: nothing comes behind it that could fail.
         restores=(
             *along.restores(facts),
-            *(step for record in dead for step in restore(_as_it_is(record, facts), facts)),
+            *(step for record in dead for step in restore(_without_lost_number(record, facts), facts)),
             *cables,
         ),
     ).against(facts)
@@ -157,8 +161,8 @@ def _is_there(endpoint: Endpoint, facts: Facts) -> bool:
     return facts.host.link(endpoint.host_end) is not None
 
 
-def _as_it_is(record: Record, facts: Facts) -> Record:
-    """Return a dead one's record; where its namespace is gone, without a number: that is given again."""
+def _without_lost_number(record: Record, facts: Facts) -> Record:
+    """Return a dead one's record; without the number of a namespace that is gone: it is given again."""
     endpoint = record.endpoint
     # A namespace that was not read may have an interface on a parent still.
     unseen = endpoint.on_parent and facts.namespace(endpoint.sandbox.netns) is None

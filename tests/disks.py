@@ -57,6 +57,10 @@ class Disk:
         names = (path.name for part in parts or ("endpoints", "tx") for path in (folder / part).glob("*"))
         return sorted(name for name in names if not name.endswith(".part"))
 
+    def unfinished(self) -> list[str]:
+        """Return the names of the records that somebody was cut off from writing."""
+        return sorted(path.name for path in self.host.path("/run/nettool/endpoints").glob("*.part"))
+
     def judged(self, done: Done) -> list[str]:
         """Return what nettool should not have said about its last run."""
         problems = []

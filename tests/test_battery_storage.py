@@ -90,6 +90,7 @@ def _go_wrong(
         problems += _compared(scene, before, "after recover")
         if disk.left() != had:
             problems.append(f"left in the run folder: {disk.left()}, before: {had}")
+    problems += [f"left half written: {name}" for name in disk.unfinished()]
     disk.forget()
     return not failed, [f"{fault}: {problem}" for problem in problems]
 
